@@ -1,0 +1,1 @@
+//! Hands on a host: starts, supervises, stops and reports instances.

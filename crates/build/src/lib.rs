@@ -1,0 +1,1 @@
+//! Builders: source checkout, sandboxed steps, reproducible OCI images.

@@ -1,0 +1,2 @@
+//! The only binary: arguments, wiring, exit codes.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Bytes in, facts out: SBOM, signatures, provenance.

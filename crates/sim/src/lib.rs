@@ -1,0 +1,1 @@
+//! The rehearsal stage: fake clock, fake world, seeded scheduler.
