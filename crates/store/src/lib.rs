@@ -13,12 +13,20 @@ pub trait Store: Send + Sync {
     /// Creates a run if none has this id; `false` when it was there already.
     fn create(&self, run: NewRun) -> Pending<'_, bool>;
     /// Takes due runs (wake-up passed, or an unconsumed signal) whose lease is free or expired: sets owner and lease, adds one to the epoch.
+    ///
+    /// Runs with signals come first, by the age of their oldest signal, then by wake-up. A done run with an unconsumed signal is due too,
+    /// so that no accepted wish stays without an answer.
     fn claim(&self, owner: String, now_ms: i64, lease_ms: i64, limit: u32) -> Pending<'_, Vec<RunRow>>;
     /// Takes one run whatever its wake-up; `steal` takes it even from a living lease (a person's abort).
+    /// `None` when no run has this id or its lease lives, the caller's own included.
     fn claim_one(&self, id: String, owner: String, now_ms: i64, lease_ms: i64, steal: bool) -> Pending<'_, Option<RunRow>>;
     /// Extends the leases of runs that are still `owner`'s; answers the ids that are.
     fn renew(&self, owner: String, ids: Vec<String>, until_ms: i64) -> Pending<'_, Vec<String>>;
-    /// One transaction: state, events, effects, consumed signals, signals to others, new runs, documents. Only while epoch and version match.
+    /// One transaction: state, events, effects, consumed signals, signals to others, new runs, documents, lines. Only while epoch and version match.
+    ///
+    /// Errors: [`StoreError::Stale`] when the fence fails; [`StoreError::Unknown`] for a consumed signal that is not waiting, a result
+    /// without its effect, or a signal to a run that does not exist; [`StoreError::EffectExists`] and [`StoreError::EffectFinished`]
+    /// for a second intent and a second, different result. New runs and signals that are there already are left as they are.
     fn commit(&self, commit: Commit) -> Pending<'_, Committed>;
     /// Records a wish of a person or of another run. Durable when resolved; the same `dedup_key` is accepted once.
     fn signal(&self, signal: NewSignal) -> Pending<'_, SignalAccepted>;
@@ -33,6 +41,10 @@ pub trait Store: Send + Sync {
     fn document(&self, kind: String, id: String) -> Pending<'_, Option<String>>;
     fn documents(&self, kind: String, prefix: String) -> Pending<'_, Vec<(String, String)>>;
     fn put_document(&self, document: Document) -> Pending<'_, ()>;
+    /// Keeps recorded lines of a run (the judge's blocks) outside of a commit; answers how many were new. See [`LineBatch`].
+    fn append_lines(&self, run: String, batch: LineBatch) -> Pending<'_, u64>;
+    /// The lines of one key with a number above `after`, ascending.
+    fn lines(&self, run: String, key: String, after: u64, limit: u32) -> Pending<'_, Vec<Line>>;
     /// Walks the chain from the first event; answers the number of rows, or the first bad one.
     fn verify_chain(&self) -> Pending<'_, u64>;
 }
@@ -46,6 +58,8 @@ pub struct NewRun {
     pub state_version: u32,
     pub state: String,
     pub wait: Wait,
+    /// When it was asked for, Unix ms.
+    pub at_ms: i64,
 }
 
 /// Every run that is not done waits for a time, a named party, or both: the schema refuses silence.
@@ -72,6 +86,8 @@ pub struct RunRow {
     pub lease_until_ms: Option<i64>,
     /// Claims since the last commit; a run that only fails is quarantined by the loop.
     pub attempts: u32,
+    pub created_ms: i64,
+    /// The time of the last commit, or of the creation.
     pub updated_ms: i64,
 }
 
@@ -103,6 +119,8 @@ pub struct Commit {
     pub signals: Vec<NewSignal>,
     pub runs: Vec<NewRun>,
     pub documents: Vec<Document>,
+    /// Lines of this run, so that a cursor in `state` and the lines it has passed move together.
+    pub lines: Vec<LineBatch>,
     /// Gives the lease back in the same transaction.
     pub release: bool,
 }
@@ -185,6 +203,24 @@ pub struct FeedRow {
     pub hash: String,
 }
 
+/// Consecutive recorded lines: the first has `first_number` (1 or more), each following one more.
+///
+/// A number that is there already with the same text counts as kept; with another text the whole request is refused.
+/// Numbers may leave gaps between batches: the store does not know what a line means.
+#[derive(Debug, Clone)]
+pub struct LineBatch {
+    /// What the lines record, unique within the run: `blocks`.
+    pub key: String,
+    pub first_number: u64,
+    pub lines: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub number: u64,
+    pub body: String,
+}
+
 /// A small projection or setting; the newest body wins.
 #[derive(Debug, Clone)]
 pub struct Document {
@@ -193,13 +229,21 @@ pub struct Document {
     pub body: String,
 }
 
-/// Why the store could not do it.
-#[derive(Debug, thiserror::Error)]
+/// Why the store could not do it. Whatever the reason, nothing of the request was kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     #[error("run `{run}` moved on: epoch or version is not what was read")]
     Stale { run: String },
     #[error("effect `{key}` was intended before")]
     EffectExists { key: String },
+    #[error("effect `{key}` has the result `{status}` already")]
+    EffectFinished { key: String, status: String },
+    #[error("line {number} of `{key}` in run `{run}` was recorded with another text")]
+    LineDiffers { run: String, key: String, number: u64 },
+    #[error("no {what} `{id}` is known to this run")]
+    Unknown { what: &'static str, id: String },
+    #[error("{what} is refused: {why}")]
+    Invalid { what: String, why: &'static str },
     #[error("the event chain breaks at position {pos}: {why}")]
     Chain { pos: u64, why: String },
     #[error("the disk is full; nothing was accepted")]
