@@ -60,7 +60,11 @@ pub fn latency_bound(k: i32) -> String {
     let digits = 5 - bound.abs().log10().floor() as i32;
     if digits >= 0 {
         let text = format!("{bound:.*}", digits as usize);
-        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').into()
+        } else {
+            text
+        }
     } else {
         format!("{bound:.0}")
     }

@@ -25,8 +25,15 @@
 //! | fence | the number that makes a late writer harmless |
 
 pub mod block;
+pub mod gate;
+pub mod hold;
 pub mod judge;
 pub mod manifest;
 pub mod name;
+pub mod release;
+pub mod report;
+pub mod rollout;
 pub mod route;
+pub mod run;
+pub mod ship;
 pub mod unit;

@@ -100,7 +100,14 @@ pub struct RouteLimits {
 
 impl Default for RouteLimits {
     fn default() -> Self {
-        Self { response_ms: 30_000, connect_ms: 1_000, body_bytes: 64 << 20, drain_ms: 30_000, idle_ms: 75_000, in_flight: 10_000 }
+        Self {
+            response_ms: 30_000,
+            connect_ms: 1_000,
+            body_bytes: 64 << 20,
+            drain_ms: 30_000,
+            idle_ms: 75_000,
+            in_flight: 10_000,
+        }
     }
 }
 

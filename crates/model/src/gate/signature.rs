@@ -1,0 +1,7 @@
+//! Gate: The signature is present and verified against the trust root at this moment.
+
+use super::{Facts, GateResult, evidence_gate};
+
+pub fn check(facts: &Facts) -> GateResult {
+    evidence_gate("signature", "the signature", &facts.signature, facts)
+}

@@ -1,0 +1,176 @@
+//! Folds events into the state. Total: it cannot fail, so recovery is a fold.
+
+use super::event::Event;
+use super::plan::Step;
+use super::state::{HISTORY_MAX, Placement, Returning, Rollout, SlotState, UnitWish};
+
+impl Placement {
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::RolloutStarted { admission, slot, plan, at } => {
+                self.queued = None;
+                self.rollout = Some(Rollout {
+                    deployment_id: admission.deployment_id.clone(),
+                    kind: admission.kind,
+                    bundle: admission.bundle.clone(),
+                    slot: *slot,
+                    by: admission.by.clone(),
+                    ship: admission.ship.clone(),
+                    plan: plan.clone(),
+                    at: 0,
+                    started: *at,
+                    entered: *at,
+                    until: None,
+                    table: None,
+                    weight: 0,
+                    weight_max: 0,
+                    gates: Vec::new(),
+                    approved_by: None,
+                    verdicts: Vec::new(),
+                    paused: None,
+                    returning: None,
+                });
+            }
+            Event::AdmissionQueued { admission } => self.queued = Some(admission.clone()),
+            Event::QueuedDropped { .. } => self.queued = None,
+            Event::UnitWished { .. }
+            | Event::UnitAccepted { .. }
+            | Event::UnitDrifted { .. }
+            | Event::InstancesChanged { .. }
+            | Event::SlotFilled { .. }
+            | Event::SlotRetired { .. }
+            | Event::FlightSeen { .. }
+            | Event::StableMoved { .. } => self.apply_slot(event),
+            Event::RouteWished { .. }
+            | Event::RouteAccepted { .. }
+            | Event::RouteDrifted { .. }
+            | Event::RouteProblem { .. } => self.apply_route(event),
+            Event::ReleaseHeld { .. } | Event::SmokePassed { .. } => {}
+            Event::RolloutEnded { ended } => {
+                self.rollout = None;
+                self.history.push((**ended).clone());
+                let surplus = self.history.len().saturating_sub(HISTORY_MAX);
+                self.history.drain(..surplus);
+            }
+            _ => {
+                if let Some(rollout) = &mut self.rollout {
+                    rollout.apply(event);
+                }
+            }
+        }
+    }
+
+    fn apply_slot(&mut self, event: &Event) {
+        match event {
+            Event::SlotFilled { slot } => {
+                let Some(bundle) = self.rollout.as_ref().map(|rollout| rollout.bundle.clone())
+                else {
+                    return;
+                };
+                let state = self.slot_mut(*slot);
+                let same = state.content.as_ref() == Some(&bundle);
+                // A rollback finds its release in the slot, verified before; anything new has to prove itself.
+                *state = SlotState {
+                    run: true,
+                    verified: same && state.verified,
+                    content: Some(bundle),
+                    wish: state.wish.take(),
+                    accepted: state.accepted,
+                    seen: std::mem::take(&mut state.seen),
+                    ..SlotState::default()
+                };
+            }
+            Event::SlotRetired { slot } => self.slot_mut(*slot).run = false,
+            Event::UnitWished { slot, generation, spec } => {
+                self.sequence = self.sequence.max(*generation);
+                let state = self.slot_mut(*slot);
+                state.wish = Some(UnitWish { generation: *generation, spec: (**spec).clone() });
+                state.drifted = false;
+            }
+            Event::UnitAccepted { slot, generation } => self.slot_mut(*slot).accepted = *generation,
+            Event::UnitDrifted { slot, .. } => self.slot_mut(*slot).drifted = true,
+            Event::InstancesChanged { slot, seen, problem } => {
+                let state = self.slot_mut(*slot);
+                state.seen.clone_from(seen);
+                state.problem.clone_from(problem);
+            }
+            Event::FlightSeen { slot, requests, quiet_ms } => {
+                let state = self.slot_mut(*slot);
+                state.in_flight = *requests;
+                state.quiet_ms = *quiet_ms;
+            }
+            Event::StableMoved { slot } => {
+                self.stable = Some(*slot);
+                self.slot_mut(*slot).verified = true;
+            }
+            _ => {}
+        }
+    }
+
+    fn apply_route(&mut self, event: &Event) {
+        match event {
+            Event::RouteWished { table } => {
+                self.sequence = self.sequence.max(table.generation);
+                self.route.wish = Some((**table).clone());
+                self.route.drifted = false;
+            }
+            Event::RouteAccepted { fence, generation, at } => {
+                self.route.fence = *fence;
+                self.route.accepted = *generation;
+                self.route.problem = None;
+                let settled = self.route.settled();
+                if let Some(returning) =
+                    self.rollout.as_mut().and_then(|rollout| rollout.returning.as_mut())
+                    && settled
+                    && returning.zero_at.is_none()
+                {
+                    returning.zero_at = Some(*at);
+                }
+            }
+            Event::RouteDrifted { .. } => self.route.drifted = true,
+            Event::RouteProblem { problem } => self.route.problem.clone_from(problem),
+            _ => {}
+        }
+    }
+}
+
+impl Rollout {
+    fn apply(&mut self, event: &Event) {
+        match event {
+            Event::StepEntered { index, at, until, table } => {
+                self.table = *table;
+                self.at = *index;
+                self.entered = *at;
+                self.until = *until;
+                self.paused = None;
+            }
+            Event::GatesChecked { results, .. } => self.gates.clone_from(results),
+            Event::Approved { by, .. } => self.approved_by = Some(by.clone()),
+            Event::Exposed { weight, .. } => {
+                self.weight = *weight;
+                self.weight_max = self.weight_max.max(*weight);
+            }
+            Event::Judged { verdict } => self.verdicts.push(verdict.clone()),
+            Event::RolloutPaused { paused } => self.paused = Some(paused.clone()),
+            Event::RolloutResumed { .. } => self.paused = None,
+            Event::ReturnStarted { outcome, report, at, drain_until } => {
+                self.weight = 0;
+                self.paused = None;
+                self.until = Some(*drain_until);
+                self.returning = Some(Returning {
+                    since: *at,
+                    outcome: *outcome,
+                    report: report.clone(),
+                    zero_at: None,
+                    drain_until: *drain_until,
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the release was given its slot: from `Prepare` on.
+    pub fn has_slot(&self) -> bool {
+        self.plan.steps.iter().take(self.at + 1).any(|step| matches!(step, Step::Prepare { .. }))
+    }
+}
