@@ -3,9 +3,23 @@
 //! [`Store`] is the one port to a database. SQLite (`sqlite.rs`) is the embedded one; nothing here names a database, so that
 //! another fits without a change above. Times are Unix ms and JSON is text: the store interprets neither.
 
+pub mod chain;
+mod export;
+mod limits;
+mod memory;
+mod open;
+mod sqlite;
+
 use std::future::Future;
 use std::pin::Pin;
 
+pub use crate::export::{ExportError, export_chain};
+pub use crate::limits::{BATCH_ROWS_MAX, DOCUMENTS_MAX, PAGE_ROWS_MAX, TEXT_BYTES_MAX};
+pub use crate::memory::MemoryStore;
+pub use crate::open::{DATABASE_FILE, LOCK_FILE, OpenError, Opened, open};
+pub use crate::sqlite::{BackupError, SqliteStore};
+
+/// An answer of the store; dropping it does not take back a write that was sent.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// The event log and the run table. All writes are durable when the future resolves (fsync done).
@@ -16,10 +30,23 @@ pub trait Store: Send + Sync {
     ///
     /// Runs with signals come first, by the age of their oldest signal, then by wake-up. A done run with an unconsumed signal is due too,
     /// so that no accepted wish stays without an answer.
-    fn claim(&self, owner: String, now_ms: i64, lease_ms: i64, limit: u32) -> Pending<'_, Vec<RunRow>>;
+    fn claim(
+        &self,
+        owner: String,
+        now_ms: i64,
+        lease_ms: i64,
+        limit: u32,
+    ) -> Pending<'_, Vec<RunRow>>;
     /// Takes one run whatever its wake-up; `steal` takes it even from a living lease (a person's abort).
     /// `None` when no run has this id or its lease lives, the caller's own included.
-    fn claim_one(&self, id: String, owner: String, now_ms: i64, lease_ms: i64, steal: bool) -> Pending<'_, Option<RunRow>>;
+    fn claim_one(
+        &self,
+        id: String,
+        owner: String,
+        now_ms: i64,
+        lease_ms: i64,
+        steal: bool,
+    ) -> Pending<'_, Option<RunRow>>;
     /// Extends the leases of runs that are still `owner`'s; answers the ids that are.
     fn renew(&self, owner: String, ids: Vec<String>, until_ms: i64) -> Pending<'_, Vec<String>>;
     /// One transaction: state, events, effects, consumed signals, signals to others, new runs, documents, lines. Only while epoch and version match.
@@ -252,4 +279,23 @@ pub enum StoreError {
     Database { what: String },
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// What the person can do next; `None` where the program itself goes on (it reads again, or has a bug).
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Full => {
+                Some("make room on the disk of the data folder; work goes on by itself then")
+            }
+            Self::Chain { .. } => Some(
+                "keep the folder as it is, compare it with an export or a backup, and find out who wrote to it",
+            ),
+            Self::Database { .. } => {
+                Some("look at the disk and its log (`dmesg`); a restart checks the database")
+            }
+            Self::Closed => Some("start Humdrum again"),
+            _ => None,
+        }
+    }
 }
