@@ -3,6 +3,7 @@
 //! [`Store`] is the one port to a database. SQLite (`sqlite.rs`) is the embedded one; nothing here names a database, so that
 //! another fits without a change above. Times are Unix ms and JSON is text: the store interprets neither.
 
+pub mod blobs;
 pub mod chain;
 mod export;
 mod limits;
