@@ -132,3 +132,19 @@ pub struct SlotFlight {
     /// Ms since the slot last had a request in flight or weight; 0 while it has.
     pub quiet_ms: u64,
 }
+
+/// The edge's answer (409) to a table or removal that is not newer than what it has accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteConflict {
+    pub route: String,
+    /// The newest accepted.
+    pub fence: u64,
+    pub generation: u64,
+}
+
+/// The edge's answer (422) to a table that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteProblems {
+    /// One sentence for each thing that is wrong.
+    pub problems: Vec<String>,
+}
