@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 
 const ROUNDS: usize = 5;
 const RUNS: usize = 64;
-const COMMITS_PER_RUN: usize = 500;
-const BASELINE_COMMITS: usize = 3_000;
+const COMMITS_PER_RUN: usize = 300;
+const BASELINE_COMMITS: usize = 500;
 /// With the row's other columns about 220 bytes, as an event of a rollout has.
 const BODY: &str = r#"{"step":3,"share":2500,"until_ms":1795219200000,"reason":"the stage has ruled out a ratio of 2.0"}"#;
 /// The target that the project has set itself, commits per second.

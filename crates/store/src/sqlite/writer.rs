@@ -119,13 +119,10 @@ enum GroupFault {
 
 impl WriterThread {
     fn run(mut self, mut requests: mpsc::Receiver<Box<dyn Job>>) {
+        let mut last_size = 1;
         while let Some(first) = requests.blocking_recv() {
-            let mut group = vec![first];
-            while group.len() < GROUP_MAX
-                && let Ok(next) = requests.try_recv()
-            {
-                group.push(next);
-            }
+            let group = gather(first, &mut requests, last_size);
+            last_size = group.len();
             self.write_group(group);
         }
         if let Err(error) = self.conn.execute("UPDATE meta SET clean = 1", []) {
@@ -184,6 +181,29 @@ impl WriterThread {
         }
         tx.run("COMMIT")?;
         Ok(tx.head)
+    }
+}
+
+/// Takes what is ready, and looks again as long as more comes in: callers that were answered together ask again together, and a
+/// group cut in two costs a second sync. A lone request after a lone one is not kept waiting at all.
+fn gather(
+    first: Box<dyn Job>,
+    requests: &mut mpsc::Receiver<Box<dyn Job>>,
+    last_size: usize,
+) -> Vec<Box<dyn Job>> {
+    let mut group = vec![first];
+    let mut seen = usize::from(last_size == 1);
+    loop {
+        while group.len() < GROUP_MAX
+            && let Ok(next) = requests.try_recv()
+        {
+            group.push(next);
+        }
+        if group.len() == seen || group.len() == GROUP_MAX {
+            return group;
+        }
+        seen = group.len();
+        std::thread::yield_now();
     }
 }
 
