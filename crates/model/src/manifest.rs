@@ -17,6 +17,7 @@ mod problem;
 mod quantity;
 mod rollout;
 mod rules;
+mod schema;
 mod service;
 mod smoke;
 mod yaml;

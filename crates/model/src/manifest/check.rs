@@ -9,6 +9,7 @@ use serde_json::{Map, Number, Value};
 use super::format::{self, shorten};
 use super::nearest::nearest;
 use super::problem::Problem;
+use super::schema::{Schema, choose};
 use super::yaml::{Document, Entry, Kind, Node, Place, join};
 
 /// More problems than this help nobody.
@@ -20,92 +21,6 @@ pub(super) fn against_schema(document: &Document, schema: &Value) -> (Value, Vec
     let value = checker.node(&document.root, &Schema::new(schema, schema), "");
     checker.problems.truncate(PROBLEMS_MAX);
     (value, checker.problems)
-}
-
-/// A schema with what it refers to: the first layer that knows a keyword wins.
-struct Schema<'a> {
-    layers: Vec<&'a Value>,
-}
-
-impl<'a> Schema<'a> {
-    fn new(schema: &'a Value, root: &'a Value) -> Self {
-        let mut layers = vec![schema];
-        // `schemars` never nests references or options deeper than this.
-        while layers.len() < 8 {
-            let last = layers[layers.len() - 1];
-            let target = last["$ref"]
-                .as_str()
-                .and_then(|r| r.strip_prefix("#/$defs/"))
-                .map(|name| &root["$defs"][name]);
-            // `Option<T>` is written as T or null; what is absent is simply not written.
-            let inner = last["anyOf"].as_array().and_then(|variants| match variants.as_slice() {
-                [one, null] if null["type"] == "null" => Some(one),
-                _ => None,
-            });
-            match target.or(inner) {
-                Some(next) => layers.push(next),
-                None => break,
-            }
-        }
-        Self { layers }
-    }
-
-    fn get(&self, keyword: &str) -> Option<&'a Value> {
-        self.layers.iter().find_map(|layer| layer.get(keyword))
-    }
-
-    /// The one type other than null.
-    fn kind(&self) -> Option<&'a str> {
-        match self.get("type")? {
-            Value::String(kind) => Some(kind),
-            Value::Array(kinds) => {
-                kinds.iter().filter_map(Value::as_str).find(|kind| *kind != "null")
-            }
-            _ => None,
-        }
-    }
-
-    /// The forms to choose from.
-    fn variants(&self, root: &'a Value) -> Option<Vec<Schema<'a>>> {
-        let last = self.layers[self.layers.len() - 1];
-        let variants = last.get("anyOf")?.as_array()?;
-        let real = variants.iter().filter(|variant| variant["type"] != "null");
-        Some(real.map(|variant| Schema::new(variant, root)).collect())
-    }
-
-    /// Allowed texts of an enumeration.
-    fn choices(&self) -> Option<Vec<&'a str>> {
-        if let Some(choices) = self.get("enum") {
-            return Some(choices.as_array()?.iter().filter_map(Value::as_str).collect());
-        }
-        let choices: Vec<_> =
-            self.get("oneOf")?.as_array()?.iter().filter_map(|v| v["const"].as_str()).collect();
-        (!choices.is_empty()).then_some(choices)
-    }
-
-    fn properties(&self) -> Option<&'a Map<String, Value>> {
-        self.get("properties").and_then(Value::as_object)
-    }
-
-    fn limit(&self, keyword: &str) -> Option<usize> {
-        self.get(keyword).and_then(Value::as_u64).and_then(|limit| usize::try_from(limit).ok())
-    }
-
-    fn bound(&self, keyword: &str) -> Option<f64> {
-        self.get(keyword).and_then(Value::as_f64)
-    }
-
-    /// In words, for "expected …".
-    fn words(&self) -> &'static str {
-        match self.kind() {
-            Some("object") => "a map",
-            Some("array") => "a list",
-            Some("integer") => "a whole number",
-            Some("number") => "a number",
-            Some("boolean") => "`true` or `false`",
-            _ => "a text",
-        }
-    }
 }
 
 struct Checker<'a> {
@@ -457,23 +372,6 @@ fn core_scalar(text: &str) -> Value {
         Some(number) => Value::Number(number),
         None => Value::String(text.into()),
     }
-}
-
-/// The form that a value was meant to have: by its kind, then by the keys that it has.
-fn choose<'s, 'a>(node: &Node, variants: &'s [Schema<'a>]) -> Option<&'s Schema<'a>> {
-    let fitting = variants.iter().filter(|variant| match (&node.kind, variant.kind()) {
-        (Kind::Map(_), kind) => kind == Some("object"),
-        (Kind::List(_), kind) => kind == Some("array"),
-        (Kind::Scalar { .. }, kind) => !node.is_null() && !matches!(kind, Some("object" | "array")),
-    });
-    fitting.max_by_key(|variant| {
-        let known = variant.properties();
-        let Kind::Map(entries) = &node.kind else { return (0, 0) };
-        let hits = entries
-            .iter()
-            .filter(|entry| known.is_some_and(|known| known.contains_key(&entry.key)));
-        (hits.count(), known.map_or(0, Map::len))
-    })
 }
 
 fn words_of(variants: &[Schema<'_>]) -> String {

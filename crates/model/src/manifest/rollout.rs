@@ -128,7 +128,7 @@ pub enum Metric {
 
 impl Default for Canary {
     fn default() -> Self {
-        // The figures are those of the judge's measured operating characteristics (docs/judge.md when published).
+        // Ten false rollbacks in a thousand releases at most; the other figures are those the judge was measured with.
         Self {
             steps: [100, 500, 2_500, 5_000, 10_000]
                 .map(|parts| Percent::from_parts(parts).expect("the default steps are percentages"))
