@@ -1,1 +1,19 @@
-//! The loop: load, decide, append, act, observe.
+//! The loop: load, decide, append, act, observe. Nothing here makes a choice about a release: `model` decides, this carries it out durably.
+
+use std::future::Future;
+use std::pin::Pin;
+
+pub mod allocate;
+pub mod artifacts;
+pub mod clock;
+pub mod crash;
+pub mod deploy;
+pub mod engine;
+pub mod facts;
+pub mod trial;
+pub mod watch;
+pub mod workshop;
+pub mod world;
+
+/// A future behind a port.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

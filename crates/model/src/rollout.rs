@@ -19,7 +19,7 @@ pub use decide::Command;
 pub use event::{Event, Outgoing};
 pub use explain::{Explanation, Progress, WaitKind};
 pub use state::{
-    Bundle, Deploy, Ended, JudgeSettings, Kind, OnRegression, Outcome, Paused, Placement,
+    Admission, Bundle, Deploy, Ended, JudgeSettings, Kind, OnRegression, Outcome, Paused, Placement,
     Returning, Rollout, RouteState, Seen, SlotState, StageSettings, StageVerdict, UnitWish,
 };
 pub use wanted::{Effect, SmokeThrough};

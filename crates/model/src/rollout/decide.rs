@@ -56,14 +56,17 @@ pub enum Command {
     UnitSeen {
         slot: Slot,
         status: Box<UnitStatus>,
+        known: Option<u64>,
     },
     /// The agent refused or cannot be asked.
     UnitFailed {
         slot: Slot,
         problem: String,
     },
+    /// `known`: the table that was confirmed before the edge was asked; an older one found now is drift.
     RouteSeen {
         status: Box<RouteStatus>,
+        known: Option<u64>,
     },
     RouteFailed {
         problem: String,
@@ -104,9 +107,11 @@ impl Placement {
             Command::SmokeDone { deployment_id, index, failure, detail } => {
                 smoke_done(&mut draft, deployment_id, *index, failure.as_deref(), detail)
             }
-            Command::UnitSeen { slot, status } => unit_seen(&mut draft, *slot, status),
+            Command::UnitSeen { slot, status, known } => {
+                unit_seen(&mut draft, *slot, status, *known)
+            }
             Command::UnitFailed { slot, problem } => unit_failed(&mut draft, *slot, problem),
-            Command::RouteSeen { status } => route_seen(&mut draft, status),
+            Command::RouteSeen { status, known } => route_seen(&mut draft, status, *known),
             Command::RouteFailed { problem } => route_problem(&mut draft, Some(problem.clone())),
             Command::StagePassed { deployment_id, verdict } => {
                 stage_passed(&mut draft, deployment_id, verdict)
@@ -367,11 +372,11 @@ fn smoke_done(
     report
 }
 
-fn unit_seen(draft: &mut Draft<'_>, slot: Slot, status: &UnitStatus) -> Report {
+fn unit_seen(draft: &mut Draft<'_>, slot: Slot, status: &UnitStatus, known: Option<u64>) -> Report {
     let state = draft.state.slot(slot);
     let Some(wish) = &state.wish else { return Report::default() };
     let (wished, accepted) = (wish.generation, state.accepted);
-    if status.generation < accepted && !state.drifted {
+    if known == Some(accepted) && status.generation < accepted && !state.drifted {
         draft.push(Event::UnitDrifted { slot, found: status.generation });
         return Report::default();
     }
@@ -422,11 +427,11 @@ fn unit_failed(draft: &mut Draft<'_>, slot: Slot, problem: &str) -> Report {
     Report::default()
 }
 
-fn route_seen(draft: &mut Draft<'_>, status: &RouteStatus) -> Report {
+fn route_seen(draft: &mut Draft<'_>, status: &RouteStatus, known: Option<u64>) -> Report {
     let route = &draft.state.route;
     let Some(wish) = &route.wish else { return Report::default() };
     let wished = wish.generation;
-    if status.generation < route.accepted && !route.drifted {
+    if known == Some(route.accepted) && status.generation < route.accepted && !route.drifted {
         draft.push(Event::RouteDrifted { found: status.generation });
         return Report::default();
     }

@@ -160,6 +160,7 @@ impl World {
                 Command::UnitSeen {
                     slot: *slot,
                     status: Box::new(status(spec.generation, spec.instances, state, 0)),
+                    known: None,
                 }
             }
             Effect::Route { table } => {
@@ -193,6 +194,7 @@ impl World {
                 in_flight,
                 problem: None,
             }),
+            known: Some(self.placement.route.accepted),
         }
     }
 
@@ -340,7 +342,7 @@ fn nothing_is_stopped_before_it_is_drained() {
     let generation = world.placement.route.wish.as_ref().unwrap().generation;
     // The edge confirms 0 while two requests are open.
     let mut busy = world.route(generation, 0);
-    if let Command::RouteSeen { status } = &mut busy {
+    if let Command::RouteSeen { status, .. } = &mut busy {
         status.in_flight[1].requests = 2;
     }
     world.send(busy).unwrap();
@@ -416,7 +418,7 @@ fn guardrails_need_no_statistics() {
     world.admit("d-2", "two", false).unwrap();
     let generation = world.placement.b.accepted;
     let crash = status(generation, 2, InstanceState::Ready, guardrail::RESTARTS_MAX);
-    world.send(Command::UnitSeen { slot: Slot::B, status: Box::new(crash) }).unwrap();
+    world.send(Command::UnitSeen { slot: Slot::B, status: Box::new(crash), known: None }).unwrap();
     assert_eq!(world.traffic(), "a100 b0");
     world.run();
     world.wait(0);
@@ -463,7 +465,7 @@ fn no_step_up_without_a_way_back() {
     world.first_release();
     world.admit("d-2", "two", false).unwrap();
     let sick = status(world.placement.a.accepted, 2, InstanceState::Unhealthy, 0);
-    world.send(Command::UnitSeen { slot: Slot::A, status: Box::new(sick) }).unwrap();
+    world.send(Command::UnitSeen { slot: Slot::A, status: Box::new(sick), known: None }).unwrap();
     world.verdict(0, Verdict::Pass);
     assert_eq!(
         world.traffic(),
@@ -502,6 +504,7 @@ fn drift_is_repaired_by_a_new_wish() {
         .send(Command::UnitSeen {
             slot: Slot::A,
             status: Box::new(status(0, 0, InstanceState::Ready, 0)),
+            known: Some(accepted),
         })
         .unwrap();
     world.run();
