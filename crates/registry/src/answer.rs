@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use humdrum_store::blobs::{BlobError, IndexError};
 use serde_json::{Value, json};
 
@@ -13,13 +13,13 @@ use crate::registry::RegistryError;
 pub(crate) struct Refused {
     status: StatusCode,
     errors: Vec<Value>,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Refused {
     pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         let error = json!({ "code": code, "message": message.into() });
-        Self { status, errors: vec![error], headers: HeaderMap::new() }
+        Self { status, errors: vec![error], headers: Vec::new() }
     }
 
     pub(crate) fn detail(mut self, detail: Value) -> Self {
@@ -32,7 +32,7 @@ impl Refused {
     pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
         // A value that is no header comes from the client; the answer is good without it.
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(name, value);
+            self.headers.push((name, value));
         }
         self
     }
@@ -90,7 +90,7 @@ impl IntoResponse for Refused {
         let body = json!({ "errors": self.errors }).to_string();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
+        response.headers_mut().extend(self.headers);
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
         response
@@ -152,7 +152,7 @@ impl From<IndexError> for Refused {
                 };
                 let errors = missing.iter().map(|digest| error(digest.as_str())).collect();
                 // Docker's clients read 404 here; the specification names the code and leaves the status open.
-                Self { status: StatusCode::NOT_FOUND, errors, headers: HeaderMap::new() }
+                Self { status: StatusCode::NOT_FOUND, errors, headers: Vec::new() }
             }
             IndexError::WrongSize { .. } => {
                 Self::new(StatusCode::BAD_REQUEST, "SIZE_INVALID", message)

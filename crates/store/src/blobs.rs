@@ -4,10 +4,9 @@
 //! [`Index`] keeps repositories, links, manifests, tags and referrers in a database of its own.
 //!
 //! # What survives kill -9 and power loss, and why
-//! 1. bytes go to `uploads/ID`, 2. the file is synced, 3. it is renamed to `sha256/ab/HEX` and that folder is synced,
-//! 4. the index commits the link, 5. the caller is answered. A death between 3 and 4 leaves bytes that nothing refers to;
-//! a death before 3 leaves a session that can be resumed. No order of deaths leaves a link without its bytes, so nothing is
-//! scanned or repaired at start.
+//! Bytes go to `uploads/ID`; the file is synced; it is renamed to `sha256/ab/HEX` and that folder is synced; the index commits
+//! the link; the caller is answered. A death before the rename leaves a session that can be resumed, a death after it leaves
+//! bytes that nothing refers to. No order of deaths leaves a link without its bytes, so nothing is scanned or repaired at start.
 
 mod digest;
 mod files;

@@ -158,7 +158,12 @@ impl Server {
     }
 
     /// Pushes an image with one layer under a tag; answers its digest and the manifest.
-    pub(crate) async fn push_image(&self, repository: &str, tag: &str, layer: &[u8]) -> (String, String) {
+    pub(crate) async fn push_image(
+        &self,
+        repository: &str,
+        tag: &str,
+        layer: &[u8],
+    ) -> (String, String) {
         let (config, digest) =
             (self.push_blob(repository, b"{}").await, self.push_blob(repository, layer).await);
         let manifest = image(&config, &[(&digest, layer.len())], "");
