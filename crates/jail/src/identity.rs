@@ -5,8 +5,9 @@ use std::fs;
 use nix::sched::{CloneFlags, unshare};
 use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{
-    CapabilitySet, capabilities, clear_ambient_capability_set, configure_capability_in_ambient_set,
-    set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CpuSet, capabilities, clear_ambient_capability_set,
+    configure_capability_in_ambient_set, sched_getaffinity, sched_setaffinity, set_capabilities,
+    set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
 use crate::spec::{Limits, Network, Spec, User};
@@ -138,6 +139,9 @@ pub(crate) fn limit_resources(limits: &Limits, by_cgroup: bool) -> Result<(), St
     if let Some(bytes) = limits.file_size_bytes {
         set(Resource::Fsize, bytes, "file size")?;
     }
+    if let Some(count) = limits.visible_cpus {
+        show_processors(count).step(format!("showing {count} processors"))?;
+    }
     if by_cgroup {
         return Ok(());
     }
@@ -148,4 +152,16 @@ pub(crate) fn limit_resources(limits: &Limits, by_cgroup: bool) -> Result<(), St
         set(Resource::Nproc, pids.into(), "processes")?;
     }
     Ok(())
+}
+
+fn show_processors(count: u32) -> rustix::io::Result<()> {
+    let mut all = sched_getaffinity(None)?;
+    let mut left = count.max(1);
+    for number in 0..CpuSet::MAX_CPU {
+        if all.is_set(number) && left == 0 {
+            all.unset(number);
+        }
+        left -= u32::from(all.is_set(number) && left > 0);
+    }
+    sched_setaffinity(None, &all)
 }

@@ -146,6 +146,8 @@ pub struct Limits {
     pub file_size_bytes: Option<u64>,
     /// Time by the clock on the wall, in milliseconds; then the whole tree is killed.
     pub wall_ms: Option<u64>,
+    /// How many processors the command can use and count, the first ones of the caller's.
+    pub visible_cpus: Option<u32>,
 }
 
 impl Spec {

@@ -178,6 +178,10 @@ fn limits_are_hit() {
     files.limits.open_files = Some(77);
     assert_eq!(says(&files), "77");
 
+    let mut processors = shell("nproc");
+    processors.limits.visible_cpus = Some(1);
+    assert_eq!(says(&processors), "1");
+
     let mut pids = shell("for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 5 & done; wait");
     pids.limits.pids = Some(6);
     let (outcome, _) = run(&pids);
