@@ -1,4 +1,5 @@
 //! The door: challenges, tokens and their scopes, as docker, podman, skopeo and containerd walk through it.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 #[path = "live/server.rs"]
 mod server;

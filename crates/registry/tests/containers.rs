@@ -1,4 +1,5 @@
 //! A real Docker Engine and a real podman log in, pull and run an image from the registry. Needs root.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 #[path = "live/layout.rs"]
 mod layout;

@@ -1,5 +1,6 @@
 //! Random histories of push, mount, tag, delete and reopen, against a model that fits on a page: nothing readable is lost,
 //! nothing deleted comes back, and no order of deeds gets past an immutable tag.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 #[path = "live/server.rs"]
 mod server;

@@ -1,4 +1,5 @@
 //! kill -9 of a process that serves pushes, again and again: what was answered is there afterwards, byte for byte.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 #[path = "live/server.rs"]
 mod server;

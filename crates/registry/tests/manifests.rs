@@ -1,4 +1,5 @@
 //! `/v2/NAME/manifests/…`, tags, referrers, and what immutable tags refuse.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 #[path = "live/server.rs"]
 mod server;

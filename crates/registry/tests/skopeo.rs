@@ -1,4 +1,5 @@
 //! A real skopeo, in and out, in both formats, with credentials.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 #[path = "live/layout.rs"]
 mod layout;

@@ -1,4 +1,5 @@
 //! `/v2/NAME/blobs/…`: every way in, every refusal, resume after a kill, ranges on the way out.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 #[path = "live/server.rs"]
 mod server;
