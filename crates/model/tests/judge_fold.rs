@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use humdrum_model::block::{Block, Cell};
 use humdrum_model::judge::{
-    Arm, BlockFold, Config, FoldCounts, Judge, JudgeBlock, Metric, Stage, Verdict, history, replay,
+    BlockFold, Config, FoldCounts, Judge, JudgeBlock, Metric, Stage, Verdict, history, replay,
 };
 use proptest::prelude::*;
 

@@ -3,6 +3,8 @@
 //!
 //! The rollouts never pass (`rule_out` is just above the margin), so harm has the whole time to be found by mistake.
 
+#![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
+
 use humdrum_model::judge::thin::SplitMix64;
 use humdrum_model::judge::{Arm, Judge, JudgeBlock, JudgeCell, Seconds, Verdict};
 

@@ -1,5 +1,7 @@
 //! What holds for every input: no panic, no dependence on the order of cells, no change after the verdict.
 
+#![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
+
 use humdrum_model::judge::{
     Arm, Config, Histogram, Judge, JudgeBlock, JudgeCell, Metric, Seconds, Stage, Traffic, plan,
     replay,

@@ -1,5 +1,7 @@
 //! Recorded rollouts give their expected verdicts, a replay gives the same bits, and bad files are refused by line.
 
+#![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

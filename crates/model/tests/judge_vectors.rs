@@ -1,5 +1,7 @@
 //! All 77 reference vectors at 1e-6. Formulas that the judge does not use are computed by `judge_vectors/unused.rs`.
 
+#![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
+
 #[path = "judge_vectors/unused.rs"]
 mod unused;
 
