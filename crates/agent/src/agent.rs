@@ -53,7 +53,10 @@ struct Units {
     tasks: JoinSet<()>,
 }
 
-pub(crate) async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(), AgentError> {
+pub(crate) async fn run(
+    config: AgentConfig,
+    shutdown: CancellationToken,
+) -> Result<(), AgentError> {
     let folder = config.data.join("agent");
     make_folder(&folder, 0o711)?;
     let _lock = lock(&folder)?;

@@ -83,7 +83,13 @@ fn resource_attributes(labels: &Labels, name: &str, given: Option<&String>) -> S
         .into_iter()
         .chain([("service.instance.id", name.to_owned())])
         .map(|(key, value)| format!("{key}={}", encoded(&value)));
-    given.filter(|text| !text.is_empty()).cloned().into_iter().chain(ours).collect::<Vec<_>>().join(",")
+    given
+        .filter(|text| !text.is_empty())
+        .cloned()
+        .into_iter()
+        .chain(ours)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 fn encoded(value: &str) -> String {

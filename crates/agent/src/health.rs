@@ -28,14 +28,21 @@ impl Counter {
     }
 
     /// The state after one more answer.
-    pub(crate) fn count(&mut self, good: bool, now: InstanceState, health: &Health) -> InstanceState {
+    pub(crate) fn count(
+        &mut self,
+        good: bool,
+        now: InstanceState,
+        health: &Health,
+    ) -> InstanceState {
         if good {
             (self.good, self.bad) = (self.good.saturating_add(1), 0);
         } else {
             (self.good, self.bad) = (0, self.bad.saturating_add(1));
         }
         match now {
-            InstanceState::Starting | InstanceState::Unhealthy if self.good >= health.healthy_after => {
+            InstanceState::Starting | InstanceState::Unhealthy
+                if self.good >= health.healthy_after =>
+            {
                 InstanceState::Ready
             }
             InstanceState::Ready if self.bad >= health.unhealthy_after => InstanceState::Unhealthy,
@@ -59,7 +66,9 @@ pub(crate) async fn probe(addr: SocketAddr, health: &Health) -> bool {
     let asked = async {
         match &health.check {
             HealthCheck::Tcp => TcpStream::connect(addr).await.is_ok(),
-            HealthCheck::Http(path) => get(addr, path).await.is_some_and(|s| (200..400).contains(&s)),
+            HealthCheck::Http(path) => {
+                get(addr, path).await.is_some_and(|s| (200..400).contains(&s))
+            }
         }
     };
     tokio::time::timeout(limit, asked).await.unwrap_or(false)
@@ -77,11 +86,13 @@ async fn get(addr: SocketAddr, path: &str) -> Option<u16> {
         .body(Empty::<Bytes>::new())
         .ok()?;
     let answer = sender.send_request(request);
-    tokio::pin!(connection);
-    tokio::select! {
-        answer = answer => answer.ok().map(|response| response.status().as_u16()),
-        _ = &mut connection => None,
-    }
+    tokio::pin!(answer);
+    let answered = tokio::select! {
+        answered = &mut answer => answered,
+        // A connection that ends has either passed its answer on or failed it.
+        _ = connection => answer.await,
+    };
+    answered.ok().map(|response| response.status().as_u16())
 }
 
 #[cfg(test)]
@@ -98,6 +109,28 @@ mod tests {
             unhealthy_after,
             start_ms: 1_000,
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_closes_the_connection_counts() {
+        use std::io::{Read, Write};
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = server.local_addr().unwrap();
+        let serving = std::thread::spawn(move || {
+            for status in [204, 399, 500] {
+                let (mut stream, _) = server.accept().unwrap();
+                let mut request = [0; 1024];
+                let read = stream.read(&mut request).unwrap();
+                assert!(request[..read].starts_with(b"GET /h HTTP/1.1"));
+                write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n").unwrap();
+            }
+        });
+        let health = Health { check: HealthCheck::Http("/h".into()), ..health(1, 1) };
+        for expected in [true, true, false] {
+            assert_eq!(probe(addr, &health).await, expected);
+        }
+        serving.join().unwrap();
+        assert!(!probe(addr, &health).await, "nobody listens any more");
     }
 
     #[test]

@@ -52,7 +52,10 @@ impl Owned {
     }
 
     /// A handle whose end can be awaited. Needs a runtime.
-    #[expect(deprecated, reason = "the other constructor is unsafe; an OwnedFd keeps what it asks for")]
+    #[expect(
+        deprecated,
+        reason = "the other constructor is unsafe; an OwnedFd keeps what it asks for"
+    )]
     pub(crate) fn watched(self) -> io::Result<Watched> {
         Ok(Watched { fd: AsyncFd::with_interest(self.handle, tokio::io::Interest::READABLE)? })
     }
@@ -87,7 +90,8 @@ pub(crate) fn boot_id() -> io::Result<String> {
 
 fn start_time(pid: u32) -> io::Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    parse_start_time(&stat).ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat: no field 22")))
+    parse_start_time(&stat)
+        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat: no field 22")))
 }
 
 /// The name in parentheses may hold spaces and parentheses, so fields are counted after the last one.

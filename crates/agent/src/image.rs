@@ -18,8 +18,8 @@ use humdrum_model::unit::ImageSource;
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType};
 
 use crate::durable;
-pub(crate) use registry::Registry;
 use registry::PullError;
+pub(crate) use registry::Registry;
 use unpack::{Compression, UnpackError, Unpacker};
 
 /// The most layers of an image; overlay file systems take 128, too.
@@ -90,7 +90,10 @@ impl Images {
     /// The image, pulled and unpacked when it is not there. Work that a former call finished is not repeated.
     ///
     /// The work goes on when the caller stops waiting: of two callers one after the other, the second finds it done.
-    pub(crate) async fn ensure(self: &Arc<Self>, source: &ImageSource) -> Result<Image, ImageError> {
+    pub(crate) async fn ensure(
+        self: &Arc<Self>,
+        source: &ImageSource,
+    ) -> Result<Image, ImageError> {
         let (images, source) = (self.clone(), source.clone());
         let work = tokio::spawn(async move { images.pull_and_unpack(&source).await });
         work.await.unwrap_or_else(|error| {
@@ -120,12 +123,14 @@ impl Images {
             files.push((self.layer(source, layer).await?, compression));
         }
         let (images, digest) = (self.images.clone(), source.digest.clone());
-        let unpacked = tokio::task::spawn_blocking(move || unpack(&images, &digest, &config, &files));
+        let unpacked =
+            tokio::task::spawn_blocking(move || unpack(&images, &digest, &config, &files));
         unpacked.await.unwrap_or_else(|error| {
             Err(ImageError::Document { what: "a layer", why: error.to_string() })
         })?;
         let why = || "it is missing after it was unpacked".to_owned();
-        self.ready(&source.digest).ok_or_else(|| ImageError::Document { what: "the folder", why: why() })
+        self.ready(&source.digest)
+            .ok_or_else(|| ImageError::Document { what: "the folder", why: why() })
     }
 
     /// Removes images and blobs that are not in use and have rested for [`UNUSED_KEEP`].
@@ -134,12 +139,15 @@ impl Images {
             let Ok(entries) = fs::read_dir(folder) else { continue };
             for entry in entries.flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let in_use = name.starts_with('.') || used.iter().any(|digest| digest.hex() == name);
+                let in_use =
+                    name.starts_with('.') || used.iter().any(|digest| digest.hex() == name);
                 let rested = entry.metadata().and_then(|meta| meta.modified());
-                let rested = rested.is_ok_and(|at| {
-                    now.duration_since(at).is_ok_and(|age| age > UNUSED_KEEP)
-                });
-                if !in_use && rested && let Err(error) = durable::remove(&entry.path()) {
+                let rested = rested
+                    .is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > UNUSED_KEEP));
+                if !in_use
+                    && rested
+                    && let Err(error) = durable::remove(&entry.path())
+                {
                     tracing::warn!(path = %entry.path().display(), %error, "an unused image stays");
                 }
             }
@@ -227,7 +235,8 @@ fn unpack(
 }
 
 fn declared_env(config: &ImageConfiguration) -> BTreeMap<String, String> {
-    let lines = config.config().as_ref().and_then(|config| config.env().clone()).unwrap_or_default();
+    let lines =
+        config.config().as_ref().and_then(|config| config.env().clone()).unwrap_or_default();
     let pairs = lines.iter().filter_map(|line| line.split_once('='));
     pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }

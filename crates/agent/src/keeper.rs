@@ -38,6 +38,15 @@ pub(crate) struct Wish {
     pub(crate) image: Option<Image>,
 }
 
+/// What is wanted of one index.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// `None` when nothing shall run.
+    pub(crate) run: Option<Wish>,
+    /// For what runs now and is not wanted any more.
+    pub(crate) grace_ms: u64,
+}
+
 /// What must not be forgotten when the agent dies.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -45,6 +54,8 @@ struct Memory {
     /// Of what was started last; empty when it was retired.
     key: String,
     attempt: u64,
+    /// That attempt was begun, and its end is not counted yet.
+    open: bool,
     restarts: u32,
     /// Ends in a row, for the pause before the next start.
     failures: u32,
@@ -81,7 +92,7 @@ pub(crate) struct Keeper {
     index: u32,
     folder: Folder,
     memory: Memory,
-    wish: watch::Receiver<Option<Wish>>,
+    wish: watch::Receiver<Wanted>,
     running: Option<Running>,
 }
 
@@ -91,7 +102,7 @@ impl Keeper {
         host: Arc<Host>,
         unit: String,
         index: u32,
-        wish: watch::Receiver<Option<Wish>>,
+        wish: watch::Receiver<Wanted>,
     ) -> Keeper {
         let folder = host.folder(&unit, index);
         let memory = durable::read_json(&folder.memory()).unwrap_or_else(|error| {
@@ -115,13 +126,13 @@ impl Keeper {
     pub(crate) async fn run(mut self) {
         let mut running = self.running.take();
         while self.wish.has_changed().is_ok() {
-            let wish = self.wish.borrow_and_update().clone();
-            running = match (running, wish) {
+            let wanted = self.wish.borrow_and_update().clone();
+            running = match (running, wanted.run) {
                 (Some(running), Some(wish)) if running.key == wish.key || wish.image.is_none() => {
                     self.watch_over(running, &wish).await
                 }
-                (Some(running), wish) => {
-                    self.stop(running, wish.as_ref()).await;
+                (Some(running), _) => {
+                    self.stop(running, wanted.grace_ms).await;
                     None
                 }
                 (None, Some(wish)) => self.bring_up(&wish).await,
@@ -183,8 +194,8 @@ impl Keeper {
         running.ready_since = (state == InstanceState::Ready).then(Instant::now);
         running.deadline = None;
         self.set_deadline(running, wish);
-        self.memory.ready = (state == InstanceState::Ready)
-            .then_some((self.memory.attempt, running.since_ms));
+        self.memory.ready =
+            (state == InstanceState::Ready).then_some((self.memory.attempt, running.since_ms));
         if state == InstanceState::Ready {
             self.memory.problem = None;
         }
@@ -202,7 +213,11 @@ impl Keeper {
     }
 
     fn too_late(&self, running: &Running, wish: &Wish) -> String {
-        let what = if running.state == InstanceState::Starting { "not ready within" } else { "unhealthy for" };
+        let what = if running.state == InstanceState::Starting {
+            "not ready within"
+        } else {
+            "unhealthy for"
+        };
         format!("{what} {} s", wish.spec.health.start_ms as f64 / 1_000.0)
     }
 
@@ -214,7 +229,8 @@ impl Keeper {
             Some(exit) => exit.how,
             None => "its shim was killed".to_owned(),
         });
-        let was_ready = self.memory.ready.is_some_and(|(attempt, _)| attempt == self.memory.attempt);
+        let was_ready =
+            self.memory.ready.is_some_and(|(attempt, _)| attempt == self.memory.attempt);
         let ready_for = running.ready_since.map(|since| since.elapsed());
         let problem = (!was_ready).then(|| format!("{} failed to start: {how}", self.memory.name));
         self.failed(how, problem, ready_for);
@@ -234,6 +250,7 @@ impl Keeper {
         });
         memory.last_exit = Some(how);
         memory.last_lines = lines;
+        memory.open = false;
         memory.ready = None;
         let shown = self.status(InstanceState::BackingOff, now_ms(), None);
         self.show(shown);
@@ -241,14 +258,14 @@ impl Keeper {
     }
 
     /// Stops an instance that is not wished for any more, or not in this form.
-    async fn stop(&mut self, mut running: Running, wish: Option<&Wish>) {
+    async fn stop(&mut self, mut running: Running, grace_ms: u64) {
         running.state = InstanceState::Stopping;
         running.since_ms = now_ms();
         self.show_running(&running);
-        let grace = wish.map_or_else(|| self.grace_of_order(), |wish| wish.spec.stop.grace_ms);
-        self.end(&running, grace).await;
+        self.end(&running, grace_ms).await;
         self.memory.last_exit = self.exit().map(|exit| exit.how);
         self.memory.ready = None;
+        self.memory.open = false;
         // Whatever is wished for next begins without a past.
         self.memory.key = String::new();
         self.remember();
@@ -277,13 +294,13 @@ impl Keeper {
         }
     }
 
-    /// An end that happened while no agent looked.
+    /// Counts an end that happened while no agent looked. An instance that still ends is left for later.
     fn bury(&mut self) {
-        let known = self.memory.key.is_empty() || self.memory.next_start_ms > 0;
-        if known || self.living_shim().is_some() {
+        let exit = self.exit();
+        if !self.memory.open || (exit.is_none() && self.living_shim().is_some()) {
             return;
         }
-        let how = self.exit().map_or_else(|| "its shim was killed".to_owned(), |exit| exit.how);
+        let how = exit.map_or_else(|| "its shim was killed".to_owned(), |exit| exit.how);
         self.failed(how, None, None);
     }
 

@@ -98,7 +98,9 @@ fn obey(folder: &Folder, order: &Order) -> io::Result<()> {
     let stop = runtime.block_on(async { signal(SignalKind::terminate()) })?;
     match Launcher::default().spawn(&order.jail, Stdio::piped(), Stdio::piped()) {
         Ok(jailed) => runtime.block_on(attend(folder, order, jailed, stop)),
-        Err(error) => end(folder, order.attempt, "not started".into(), Some(in_words(order, &error))),
+        Err(error) => {
+            end(folder, order.attempt, "not started".into(), Some(in_words(order, &error)))
+        }
     }
 }
 
@@ -162,7 +164,8 @@ fn tell_started(folder: &Folder, order: &Order, jailed: &Jailed) {
     // An instance that ended already has no start time to read; its exit follows at once.
     let Ok(instance) = Identity::of(jailed.pid()) else { return };
     let limits = &order.jail.limits;
-    let limited = limits.memory_bytes.or(limits.open_files).is_some() || limits.cpu_millis.is_some();
+    let limited =
+        limits.memory_bytes.or(limits.open_files).is_some() || limits.cpu_millis.is_some();
     let started = Started {
         attempt: order.attempt,
         instance,
@@ -175,12 +178,7 @@ fn tell_started(folder: &Folder, order: &Order, jailed: &Jailed) {
     answer(&Answer::Started(started));
 }
 
-fn end(
-    folder: &Folder,
-    attempt: u64,
-    how: String,
-    not_started: Option<String>,
-) -> io::Result<()> {
+fn end(folder: &Folder, attempt: u64, how: String, not_started: Option<String>) -> io::Result<()> {
     let exit = Exit { attempt, how, not_started, at_ms: now_ms() };
     let written = durable::write_json(&folder.exit(), &exit);
     answer(&Answer::Ended(exit));

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::host::{Host, now_ms};
 use crate::image::Image;
-use crate::keeper::{Keeper, Wish};
+use crate::keeper::{Keeper, Wanted, Wish};
 use crate::{backoff, durable, environment};
 
 /// The file of an accepted wish in the unit's folder. It outlives the clean-up, because it holds the highest fence.
@@ -32,7 +32,7 @@ pub(crate) struct Unit {
     host: Arc<Host>,
     name: String,
     wish: watch::Receiver<Arc<Accepted>>,
-    indexes: BTreeMap<u32, watch::Sender<Option<Wish>>>,
+    indexes: BTreeMap<u32, watch::Sender<Wanted>>,
     keepers: JoinSet<()>,
 }
 
@@ -105,7 +105,7 @@ impl Unit {
         }
     }
 
-    fn keep(&mut self, index: u32, wish: Option<Wish>) {
+    fn keep(&mut self, index: u32, wish: Wanted) {
         let (sender, receiver) = watch::channel(wish);
         let keeper = Keeper::adopt(self.host.clone(), self.name.clone(), index, receiver);
         self.keepers.spawn(keeper.run());
@@ -171,10 +171,11 @@ impl Unit {
     }
 }
 
-fn wish_for(spec: &UnitSpec, index: u32, image: Option<&Image>) -> Option<Wish> {
-    (index < spec.instances).then(|| Wish {
+fn wish_for(spec: &UnitSpec, index: u32, image: Option<&Image>) -> Wanted {
+    let run = (index < spec.instances).then(|| Wish {
         spec: Arc::new(spec.clone()),
         key: environment::key(spec),
         image: image.cloned(),
-    })
+    });
+    Wanted { run, grace_ms: spec.stop.grace_ms }
 }

@@ -120,12 +120,14 @@ impl Registry {
     ) -> Result<Response<Incoming>, PullError> {
         let scope = format!("{} {}", source.registry, source.repository);
         let known = self.token.lock().expect("nothing panics while it holds the token").clone();
-        let bearer = known.filter(|(of, _)| *of == scope).map(|(_, token)| format!("Bearer {token}"));
+        let bearer =
+            known.filter(|(of, _)| *of == scope).map(|(_, token)| format!("Bearer {token}"));
         let answer = self.get(&source.registry, at, bearer.as_deref()).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
-        let basic = format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password)));
+        let basic =
+            format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password)));
         let authorization = match challenge(&answer)? {
             Challenge::Basic => basic,
             Challenge::Bearer(parameters) => {

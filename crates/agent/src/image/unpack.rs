@@ -54,7 +54,8 @@ pub(crate) struct Unpacker {
 
 impl Unpacker {
     pub(crate) fn new(rootfs: &Path) -> io::Result<Unpacker> {
-        let root = rustix::fs::openat(CWD, rootfs, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let root =
+            rustix::fs::openat(CWD, rootfs, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         rustix::fs::fchmod(&root, Mode::from_raw_mode(0o755))?;
         Ok(Unpacker { root, entries: 0, bytes: 0 })
     }
@@ -196,7 +197,8 @@ impl Unpacker {
 
     fn link(&self, target: &Path, folder: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
         let parent = target.parent().unwrap_or(Path::new(""));
-        let from = self.inside(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+        let from =
+            self.inside(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
         let target = target.file_name().unwrap_or_default();
         rustix::fs::linkat(&from, target, folder, name, AtFlags::empty())
     }

@@ -52,6 +52,7 @@ enum StartError {
 impl Keeper {
     /// Waits for the image and the pause, then starts. Returns early when the wish changes.
     pub(super) async fn bring_up(&mut self, wish: &Wish) -> Option<Running> {
+        self.bury();
         self.forget_former(wish);
         let Some(image) = &wish.image else {
             self.show(self.status(InstanceState::Starting, now_ms(), None));
@@ -85,6 +86,7 @@ impl Keeper {
         }
         let port = self.host.ports.take(&self.unit, self.index)?;
         self.memory.attempt += 1;
+        self.memory.open = true;
         self.memory.next_start_ms = 0;
         self.memory.ready = None;
         self.remember();
@@ -166,6 +168,7 @@ impl Keeper {
             return None;
         }
         self.memory.attempt = file.attempt;
+        self.memory.open = true;
         self.memory.key.clone_from(&file.key);
         self.memory.name.clone_from(&file.name);
         let mut running = running(file, shim, started);
@@ -198,12 +201,6 @@ impl Keeper {
             labels: serde_json::json!(environment::log_labels(&spec.labels)),
             jail: jail(wish, image, port, &self.memory.name, walls),
         }
-    }
-
-    /// What the running instance was promised when it was started.
-    pub(super) fn grace_of_order(&self) -> u64 {
-        let order: Option<Order> = durable::read_json(&self.folder.order()).ok().flatten();
-        order.map_or(0, |order| order.grace_ms)
     }
 }
 
@@ -290,4 +287,3 @@ async fn answer(out: ChildStdout) -> Option<Answer> {
 fn disk(path: PathBuf) -> impl FnOnce(io::Error) -> StartError {
     move |source| StartError::Disk { path, source }
 }
-

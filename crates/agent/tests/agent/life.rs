@@ -69,7 +69,9 @@ async fn a_new_generation_restarts_nothing_and_a_new_release_replaces_all() {
     stage.accepted(&spec).await;
     let replaced = stage
         .until("replaced", |unit| {
-            unit.instances.iter().all(|i| i.name.contains(".fedcba98.") && i.state == InstanceState::Ready)
+            unit.instances
+                .iter()
+                .all(|i| i.name.contains(".fedcba98.") && i.state == InstanceState::Ready)
         })
         .await;
     for index in 0..3 {
@@ -146,7 +148,9 @@ async fn what_cannot_start_says_why_with_its_last_lines() {
     (spec["generation"], spec["env"]["MODE"]) = (json!(2), json!("quits"));
     stage.accepted(&spec).await;
     let unit = stage
-        .until("restarted twice", |u| u.instances.iter().any(|i| i.last_exit.as_deref() == Some("exit 4") && i.restarts >= 2))
+        .until("restarted twice", |u| {
+            u.instances.iter().any(|i| i.last_exit.as_deref() == Some("exit 4") && i.restarts >= 2)
+        })
         .await;
     let problem = unit.problem.unwrap();
     assert!(problem.contains("exit 4; its last line: cannot reach the database"), "{problem}");
@@ -180,4 +184,18 @@ async fn a_change_is_told_at_once() {
     // 50 ms is the promise on a machine with time; this one compiles meanwhile.
     assert!(delay < Duration::from_secs(1), "{delay:?}");
     eprintln!("an end is told after {delay:?}");
+}
+
+#[tokio::test]
+async fn a_log_can_be_followed_while_it_is_written() {
+    let (stage, image) = Stage::with_service().await;
+    stage.accepted(&stage.spec(&image, 1)).await;
+    let unit = stage.until_ready(1).await;
+    let path = format!("/units/{UNIT}/logs?follow=1&lines=10&instance={}", unit.instances[0].name);
+    let mut log = stage.stream(&path).await;
+    assert!(log.next_chunk().await.contains("listening on"));
+    fetch(&unit.instances[0], "/crash").await;
+    assert!(log.next_chunk().await.contains("about to crash"));
+    // The next start writes to the same log.
+    assert!(log.next_chunk().await.contains("listening on"));
 }

@@ -64,7 +64,8 @@ impl Registry {
             "config": {"Env": ["IMAGE_SAYS=hello"]},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
         });
-        let config = self.blob(config.to_string().into_bytes(), "application/vnd.oci.image.config.v1+json");
+        let config =
+            self.blob(config.to_string().into_bytes(), "application/vnd.oci.image.config.v1+json");
         let layers: Vec<_> = layers
             .iter()
             .map(|layer| self.blob(gzip(layer), "application/vnd.oci.image.layer.v1.tar+gzip"))
@@ -108,6 +109,13 @@ impl Registry {
         self.state.blobs.add_permits(count);
     }
 
+    /// How many paths with this part were asked for exactly once.
+    pub(crate) fn asked_once(&self, part: &str) -> usize {
+        let asked = self.state.asked.lock().unwrap();
+        let once = |path: &&String| asked.iter().filter(|other| other == path).count() == 1;
+        asked.iter().filter(|path| path.contains(part)).filter(once).count()
+    }
+
     pub(crate) fn asked(&self, part: &str) -> usize {
         self.state.asked.lock().unwrap().iter().filter(|path| path.contains(part)).count()
     }
@@ -126,7 +134,8 @@ async fn answer(
     if path == "/v2/token" {
         let basic = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"));
         let query = request.uri().query().unwrap_or_default();
-        let good = header == format!("Basic {basic}") && query.contains("scope=repository%3Ashop%3Apull");
+        let good =
+            header == format!("Basic {basic}") && query.contains("scope=repository%3Ashop%3Apull");
         let status = if good { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
         return Ok(reply(status, r#"{"token":"good"}"#.into()).unwrap());
     }

@@ -49,7 +49,8 @@ impl Stage {
     pub(crate) async fn new() -> Stage {
         // Below the kernel's own choices and apart from each other, so that no test takes another's port.
         static NEXT: AtomicU16 = AtomicU16::new(0);
-        let nth = NEXT.fetch_add(1, Ordering::Relaxed) + u16::try_from(std::process::id() % 100).unwrap();
+        let nth =
+            NEXT.fetch_add(1, Ordering::Relaxed) + u16::try_from(std::process::id() % 100).unwrap();
         Stage {
             folder: tempfile::tempdir().unwrap(),
             registry: Registry::start().await,
@@ -104,7 +105,12 @@ impl Stage {
         agent.wait().unwrap();
     }
 
-    pub(crate) async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> (StatusCode, Bytes) {
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> (StatusCode, Bytes) {
         let stream = tokio::net::UnixStream::connect(self.socket()).await.unwrap();
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -115,6 +121,17 @@ impl Stage {
         let answer = tokio::time::timeout(PATIENCE, answer).await.unwrap().unwrap();
         let status = answer.status();
         (status, answer.into_body().collect().await.unwrap().to_bytes())
+    }
+
+    /// An answer that is read bit by bit.
+    pub(crate) async fn stream(&self, path: &str) -> Chunks {
+        let stream = tokio::net::UnixStream::connect(self.socket()).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::get(path).header("host", "agent").body(Full::default()).unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        Chunks { body: answer.into_body(), _sender: sender }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {
@@ -180,6 +197,19 @@ impl Stage {
     }
 }
 
+/// The body of an answer that goes on.
+pub(crate) struct Chunks {
+    body: hyper::body::Incoming,
+    _sender: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
+}
+
+impl Chunks {
+    pub(crate) async fn next_chunk(&mut self) -> String {
+        let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await.unwrap();
+        String::from_utf8(frame.unwrap().unwrap().into_data().unwrap().to_vec()).unwrap()
+    }
+}
+
 impl Drop for Stage {
     /// Ends the agent and every shim whose command line names this stage's own folder; their jails end with them.
     fn drop(&mut self) {
@@ -190,7 +220,8 @@ impl Drop for Stage {
         for process in std::fs::read_dir("/proc").unwrap().flatten() {
             let Ok(words) = std::fs::read(process.path().join("cmdline")) else { continue };
             let words = String::from_utf8_lossy(&words).into_owned();
-            let ours = words.contains("__shim") && words.contains(&*self.folder.path().to_string_lossy());
+            let ours =
+                words.contains("__shim") && words.contains(&*self.folder.path().to_string_lossy());
             if let (true, Ok(pid)) = (ours, process.file_name().to_string_lossy().parse::<i32>()) {
                 kill(pid, rustix::process::Signal::KILL);
             }
@@ -200,7 +231,7 @@ impl Drop for Stage {
 
 pub(crate) fn kill(pid: i32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
-    drop(rustix::process::kill_process(pid, signal));
+    let _ = rustix::process::kill_process(pid, signal);
 }
 
 pub(crate) fn kill_instance(instance: &InstanceStatus) {

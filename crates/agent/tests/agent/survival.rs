@@ -118,6 +118,8 @@ async fn a_process_with_a_reused_number_is_left_alone() {
         let path = stage.index(0).join(file);
         let mut forged: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         forged[field]["pid"] = json!(stranger.id());
+        // All of this test fits into one tick of the kernel's clock, a reuse of numbers does not.
+        forged[field]["start"] = json!(forged[field]["start"].as_u64().unwrap() - 1);
         std::fs::write(path, forged.to_string()).unwrap();
     }
     stage.start_agent().await;
@@ -154,7 +156,8 @@ async fn a_pull_goes_on_after_the_agent_was_killed_in_its_middle() {
     stage.registry.only_blobs(1_000);
     stage.start_agent().await;
     stage.until_ready(1).await;
-    assert_eq!(stage.registry.asked("/blobs/"), 3, "finished blobs are not pulled again");
+    // The configuration and the first layer; how often the stalled one was asked for is a matter of luck.
+    assert!(stage.registry.asked_once("/blobs/") >= 2, "finished blobs are pulled again");
 }
 
 fn finished_blobs(stage: &Stage) -> usize {

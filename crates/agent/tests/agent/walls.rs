@@ -19,11 +19,15 @@ async fn an_instance_sees_only_its_image_and_writes_only_to_memory() {
     // Neither its own root, which other instances share, nor anything above it.
     for path in ["/write/app", "/write/new", "/write/../x"] {
         let answer = fetch(instance, path).await;
-        assert!(answer == "Read-only file system" || answer == "Permission denied", "{path}: {answer}");
+        assert!(
+            answer == "Read-only file system" || answer == "Permission denied",
+            "{path}: {answer}"
+        );
     }
     if rustix::process::geteuid().is_root() {
         assert_eq!(fetch(instance, "/uid").await, "61007");
-        let status = std::fs::read_to_string(format!("/proc/{}/status", instance.pid.unwrap())).unwrap();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", instance.pid.unwrap())).unwrap();
         let uids = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
         assert!(uids.contains("61007") && !uids.split_whitespace().any(|uid| uid == "0"), "{uids}");
     }
