@@ -11,9 +11,15 @@ pub mod deploy;
 pub mod engine;
 pub mod facts;
 pub mod trial;
+pub mod view;
 pub mod watch;
 pub mod workshop;
 pub mod world;
 
 /// A future behind a port.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+// The floors above speak of the same things and may import only this crate.
+pub use humdrum_adapters as adapters;
+pub use humdrum_evidence::verify as evidence;
+pub use humdrum_store as store;

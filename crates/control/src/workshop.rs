@@ -15,3 +15,9 @@ pub trait Workshop: Send + Sync {
     /// Runs a shell command in a checkout of the commit, with `HUMDRUM_URL` naming what was deployed. The error says how it ended.
     fn command<'a>(&'a self, log: &'a str, request: &'a ShipRequest, run: &'a str, addr: SocketAddr) -> Pending<'a, Result<(), String>>;
 }
+
+/// What builds and verifications said.
+pub trait Logs: Send + Sync {
+    /// The last lines of a ship's or deployment's log; the error says that there is none.
+    fn read<'a>(&'a self, id: &'a str, lines: u32) -> Pending<'a, Result<String, String>>;
+}
