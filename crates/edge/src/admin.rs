@@ -86,7 +86,8 @@ async fn connection(stream: UnixStream, admin: Admin) {
         let admin = admin.clone();
         async move { Ok::<_, Infallible>(admin.answer(request).await) }
     });
-    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let served =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     if let Err(error) = served.with_upgrades().await {
         tracing::debug!(%error, "admin connection ended early");
     }
@@ -114,7 +115,10 @@ impl Admin {
                 &serde_json::json!({ "pid": std::process::id(), "version": env!("CARGO_PKG_VERSION"), "boot": self.boot }),
             ),
             (Method::POST, ["handover"]) => self.hand_over(request),
-            _ => problem(StatusCode::NOT_FOUND, &format!("nothing answers {} {path}", request.method())),
+            _ => problem(
+                StatusCode::NOT_FOUND,
+                &format!("nothing answers {} {path}", request.method()),
+            ),
         }
     }
 
@@ -127,14 +131,22 @@ impl Admin {
     async fn put(&self, route: &str, request: Request<Incoming>) -> Answer {
         let bytes = match Limited::new(request.into_body(), TABLE_BYTES_MAX).collect().await {
             Ok(body) => body.to_bytes(),
-            Err(error) => return problem(StatusCode::BAD_REQUEST, &format!("the table cannot be read: {error}")),
+            Err(error) => {
+                return problem(
+                    StatusCode::BAD_REQUEST,
+                    &format!("the table cannot be read: {error}"),
+                );
+            }
         };
         let table: RouteTable = match serde_json::from_slice(&bytes) {
             Ok(table) => table,
             Err(error) => return problems(vec![format!("the body is not a table: {error}")]),
         };
         if table.route != route {
-            return problems(vec![format!("the table is for route `{}`, the path for `{route}`", table.route)]);
+            return problems(vec![format!(
+                "the table is for route `{}`, the path for `{route}`",
+                table.route
+            )]);
         }
         match self.ask(|reply| Ask::Put { table: Box::new(table), reply }).await {
             Some(Ok(status)) => json(StatusCode::OK, &status),
@@ -152,8 +164,13 @@ impl Admin {
     }
 
     async fn delete(&self, route: &str, request: &Request<Incoming>) -> Answer {
-        let (Some(fence), Some(generation)) = (number(request, "fence"), number(request, "generation")) else {
-            return problem(StatusCode::BAD_REQUEST, "fence and generation must be given as numbers");
+        let (Some(fence), Some(generation)) =
+            (number(request, "fence"), number(request, "generation"))
+        else {
+            return problem(
+                StatusCode::BAD_REQUEST,
+                "fence and generation must be given as numbers",
+            );
         };
         let route = route.to_owned();
         match self.ask(|reply| Ask::Delete { route, fence, generation, reply }).await {
@@ -165,12 +182,14 @@ impl Admin {
 
     async fn blocks(&self, route: &str, request: &Request<Incoming>) -> Answer {
         let after = number(request, "after").unwrap_or(0);
-        let limit = number(request, "limit").map_or(BLOCKS_DEFAULT, |n| (n as usize).clamp(1, BLOCKS_MAX));
+        let limit =
+            number(request, "limit").map_or(BLOCKS_DEFAULT, |n| (n as usize).clamp(1, BLOCKS_MAX));
         let wait = Duration::from_millis(number(request, "wait_ms").unwrap_or(0)).min(WAIT_MAX);
         let until = tokio::time::Instant::now() + wait;
         loop {
             let route_name = route.to_owned();
-            let page = self.ask(|reply| Ask::Blocks { route: route_name, after, limit, reply }).await;
+            let page =
+                self.ask(|reply| Ask::Blocks { route: route_name, after, limit, reply }).await;
             let (lines, mut bell) = match page {
                 None => return leaving(),
                 Some(None) => return unknown(route),
@@ -178,7 +197,10 @@ impl Admin {
                 Some(Some(Ok(page))) => page,
             };
             let rang = lines.is_empty()
-                && matches!(tokio::time::timeout_at(until, bell.wait_for(|last| *last > after)).await, Ok(Ok(_)));
+                && matches!(
+                    tokio::time::timeout_at(until, bell.wait_for(|last| *last > after)).await,
+                    Ok(Ok(_))
+                );
             if !rang {
                 return text(StatusCode::OK, "application/json", format!("[{}]", lines.join(",")));
             }
@@ -189,7 +211,10 @@ impl Admin {
     fn hand_over(&self, mut request: Request<Incoming>) -> Answer {
         let asked = request.headers().get(header::UPGRADE).is_some_and(|v| v == PROTOCOL);
         if !asked {
-            return problem(StatusCode::UPGRADE_REQUIRED, &format!("a hand-over needs `Upgrade: {PROTOCOL}`"));
+            return problem(
+                StatusCode::UPGRADE_REQUIRED,
+                &format!("a hand-over needs `Upgrade: {PROTOCOL}`"),
+            );
         }
         let upgrade = hyper::upgrade::on(&mut request);
         let keeper = self.keeper.clone();
@@ -197,7 +222,9 @@ impl Admin {
             match upgrade.await.map(|u| u.downcast::<TokioIo<UnixStream>>()) {
                 Ok(Ok(parts)) => match parts.io.into_inner().into_std() {
                     Ok(stream) => drop(keeper.send(Ask::HandOver { stream }).await),
-                    Err(error) => tracing::error!(%error, "the hand-over connection cannot be used"),
+                    Err(error) => {
+                        tracing::error!(%error, "the hand-over connection cannot be used")
+                    }
                 },
                 _ => tracing::error!("the hand-over connection did not switch"),
             }

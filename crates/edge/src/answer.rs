@@ -18,6 +18,7 @@ const RETRY_AFTER_S: &str = "2";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
     Malformed,
+    HeadTooLong,
     NoRoute,
     Closed,
     Full,
@@ -29,8 +30,9 @@ pub(crate) enum Reason {
 }
 
 /// All reasons, in the order of their numbers.
-pub(crate) const REASONS: [Reason; 9] = [
+pub(crate) const REASONS: [Reason; 10] = [
     Reason::Malformed,
+    Reason::HeadTooLong,
     Reason::NoRoute,
     Reason::Closed,
     Reason::Full,
@@ -48,6 +50,7 @@ impl Reason {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "malformed-request",
+            Self::HeadTooLong => "head-too-long",
             Self::NoRoute => "no-route",
             Self::Closed => "closed",
             Self::Full => "too-many-requests-in-flight",
@@ -62,6 +65,7 @@ impl Reason {
     fn status(self) -> StatusCode {
         match self {
             Self::Malformed => StatusCode::BAD_REQUEST,
+            Self::HeadTooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Closed | Self::Full | Self::Drained => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
@@ -77,10 +81,16 @@ impl Reason {
 }
 
 /// Makes the answer and counts it.
-pub(crate) fn own(session: &Rc<Session>, version: Version, reason: Reason, text: &str) -> Response<AnswerBody> {
+pub(crate) fn own(
+    session: &Rc<Session>,
+    version: Version,
+    reason: Reason,
+    text: &str,
+) -> Response<AnswerBody> {
     MADE[reason as usize].fetch_add(1, Ordering::Relaxed);
     let text = Bytes::from(format!("{text}\n"));
-    let mut response = Response::new(AnswerBody::Own { text: Some(text), _busy: Busy::new(session) });
+    let mut response =
+        Response::new(AnswerBody::Own { text: Some(text), _busy: Busy::new(session) });
     *response.status_mut() = reason.status();
     let headers = response.headers_mut();
     headers.insert(EDGE_REASON, HeaderValue::from_static(reason.as_str()));
@@ -88,7 +98,9 @@ pub(crate) fn own(session: &Rc<Session>, version: Version, reason: Reason, text:
     if matches!(reason, Reason::Closed | Reason::Full) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
     }
-    if matches!(reason, Reason::Malformed | Reason::TooLong) && version != Version::HTTP_2 {
+    if matches!(reason, Reason::Malformed | Reason::HeadTooLong | Reason::TooLong)
+        && version != Version::HTTP_2
+    {
         // What follows on this connection cannot be trusted to be a request.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -96,7 +108,11 @@ pub(crate) fn own(session: &Rc<Session>, version: Version, reason: Reason, text:
 }
 
 /// While the process leaves, an answer over HTTP/1.1 asks the caller to come back on a new connection.
-pub(crate) fn close_if_leaving(worker: &Worker, version: Version, response: &mut Response<AnswerBody>) {
+pub(crate) fn close_if_leaving(
+    worker: &Worker,
+    version: Version,
+    response: &mut Response<AnswerBody>,
+) {
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if worker.is_leaving() && version != Version::HTTP_2 && !switching {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

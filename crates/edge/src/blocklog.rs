@@ -51,16 +51,24 @@ impl BlockLog {
             let path = log.path(first);
             let bytes = fs::read(&path).map_err(io_error(&path, "read"))?;
             let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-            let line = bytes[..whole].trim_ascii_end().rsplit(|b| *b == b'\n').next().filter(|l| !l.is_empty());
+            let line = bytes[..whole]
+                .trim_ascii_end()
+                .rsplit(|b| *b == b'\n')
+                .next()
+                .filter(|l| !l.is_empty());
             let Some(line) = line else {
                 fs::remove_file(&path).map_err(io_error(&path, "removed"))?;
                 log.segments.pop_back();
                 continue;
             };
             let count = bytes[..whole].iter().filter(|b| **b == b'\n').count();
-            let block: Block = serde_json::from_slice(line)
-                .map_err(|source| DiskError::Block { path: path.clone(), line: count, source })?;
-            let file = OpenOptions::new().append(true).open(&path).map_err(io_error(&path, "opened"))?;
+            let block: Block = serde_json::from_slice(line).map_err(|source| DiskError::Block {
+                path: path.clone(),
+                line: count,
+                source,
+            })?;
+            let file =
+                OpenOptions::new().append(true).open(&path).map_err(io_error(&path, "opened"))?;
             file.set_len(whole as u64).map_err(io_error(&path, "cut"))?;
             (log.file, log.length) = (Some(file), whole as u64);
             (log.last, log.written) = (block.number, block.number);
@@ -113,10 +121,18 @@ impl BlockLog {
             return Ok(());
         }
         let path = self.path(number);
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(io_error(&path, "created"))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(io_error(&path, "created"))?;
         (self.file, self.length) = (Some(file), 0);
         self.segments.push_back(number);
-        while self.segments.get(1).is_some_and(|second| number.saturating_sub(*second) >= KEPT_BLOCKS) {
+        while self
+            .segments
+            .get(1)
+            .is_some_and(|second| number.saturating_sub(*second) >= KEPT_BLOCKS)
+        {
             let first = self.segments.pop_front().expect("there are two");
             let old = self.path(first);
             fs::remove_file(&old).map_err(io_error(&old, "removed"))?;
@@ -136,7 +152,13 @@ impl BlockLog {
         Ok(lines)
     }
 
-    fn read_disk(&self, after: u64, until: u64, limit: usize, lines: &mut Vec<String>) -> Result<(), DiskError> {
+    fn read_disk(
+        &self,
+        after: u64,
+        until: u64,
+        limit: usize,
+        lines: &mut Vec<String>,
+    ) -> Result<(), DiskError> {
         #[derive(serde::Deserialize)]
         struct Numbered {
             number: u64,
@@ -149,8 +171,9 @@ impl BlockLog {
             let path = self.path(*first);
             let text = fs::read_to_string(&path).map_err(io_error(&path, "read"))?;
             for (at, line) in text.lines().enumerate() {
-                let Numbered { number } = serde_json::from_str(line)
-                    .map_err(|source| DiskError::Block { path: path.clone(), line: at + 1, source })?;
+                let Numbered { number } = serde_json::from_str(line).map_err(|source| {
+                    DiskError::Block { path: path.clone(), line: at + 1, source }
+                })?;
                 if number > after && number < until && lines.len() < limit {
                     lines.push(line.to_owned());
                 }
@@ -169,7 +192,11 @@ fn segments(path: &Path) -> Result<VecDeque<u64>, DiskError> {
     let mut all: Vec<u64> = Vec::new();
     for entry in fs::read_dir(path).map_err(list)? {
         let name = entry.map_err(io_error(path, "listed"))?.file_name();
-        all.extend(name.to_str().and_then(|n| n.strip_suffix(".jsonl")).and_then(|n| n.parse::<u64>().ok()));
+        all.extend(
+            name.to_str()
+                .and_then(|n| n.strip_suffix(".jsonl"))
+                .and_then(|n| n.parse::<u64>().ok()),
+        );
     }
     all.sort_unstable();
     Ok(all.into())
@@ -204,7 +231,12 @@ mod tests {
         (1..=1_500).for_each(|n| log.append(&block(n)));
         let last = log.path(1_001);
         drop(log);
-        OpenOptions::new().append(true).open(&last).unwrap().write_all(b"{\"route\":\"r\",\"nu").unwrap();
+        OpenOptions::new()
+            .append(true)
+            .open(&last)
+            .unwrap()
+            .write_all(b"{\"route\":\"r\",\"nu")
+            .unwrap();
         let (mut log, newest) = BlockLog::open(dir.path().join("r")).unwrap();
         assert_eq!(newest.unwrap().number, 1_500);
         log.append(&block(1_501));

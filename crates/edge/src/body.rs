@@ -55,8 +55,13 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Self::Streaming { incoming, left, limit, upload } = self.get_mut() else { return Poll::Ready(None) };
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Self::Streaming { incoming, left, limit, upload } = self.get_mut() else {
+            return Poll::Ready(None);
+        };
         let frame = std::task::ready!(Pin::new(incoming).poll_frame(cx));
         upload.moved.set(Some(Instant::now()));
         Poll::Ready(match frame {
@@ -162,7 +167,10 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Own { text, .. } => Poll::Ready(text.take().map(|t| Ok(Frame::data(t)))),
             Self::Streaming(streaming) => streaming.poll(cx),
@@ -178,7 +186,9 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Own { text, .. } => SizeHint::with_exact(text.as_ref().map_or(0, |t| t.len() as u64)),
+            Self::Own { text, .. } => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |t| t.len() as u64))
+            }
             Self::Streaming(s) => s.incoming.size_hint(),
         }
     }

@@ -29,7 +29,9 @@ impl Wish {
 
     /// Whether the caller must be told the cookie of the arm that served it.
     pub(crate) fn lacks_cookie(&self, plan: &Plan, arm: usize) -> bool {
-        plan.table.sticky.is_some() && !self.tester && self.cookie.as_deref() != Some(&plan.arms[arm].cookie)
+        plan.table.sticky.is_some()
+            && !self.tester
+            && self.cookie.as_deref() != Some(&plan.arms[arm].cookie)
     }
 }
 
@@ -69,7 +71,13 @@ fn kept_arm(plan: &Plan, wish: &Wish) -> Option<usize> {
 ///
 /// Another arm serves the user but is not counted: the split did not assign the request to it, and a share that follows the
 /// other arm's failures would look like a broken split.
-pub(crate) fn another(plan: &Plan, wish: &Wish, arm_name: &str, tried: &[SocketAddr]) -> Option<Choice> {
+pub(crate) fn another(
+    plan: &Plan,
+    wish: &Wish,
+    last: Choice,
+    arm_name: &str,
+    tried: &[SocketAddr],
+) -> Option<Choice> {
     let arms = &plan.table.arms;
     let tester = plan.tester.as_ref().filter(|_| wish.tester).map(|t| t.arm);
     let may = |arm: usize| arms[arm].weight > 0 || tester == Some(arm);
@@ -77,11 +85,12 @@ pub(crate) fn another(plan: &Plan, wish: &Wish, arm_name: &str, tried: &[SocketA
     if let Some(arm) = same
         && let Some(endpoint) = next_instance(plan, arm, tried)
     {
-        return Some(Choice { arm, endpoint, counted: !wish.synthetic && tester.is_none() });
+        return Some(Choice { arm, endpoint, counted: last.counted });
     }
     let mut others: Vec<usize> = (0..arms.len()).filter(|arm| arms[*arm].weight > 0).collect();
     others.sort_by_key(|arm| std::cmp::Reverse(arms[*arm].weight));
-    let mut found = others.into_iter().filter_map(|arm| Some((arm, next_instance(plan, arm, tried)?)));
+    let mut found =
+        others.into_iter().filter_map(|arm| Some((arm, next_instance(plan, arm, tried)?)));
     found.next().map(|(arm, endpoint)| Choice { arm, endpoint, counted: false })
 }
 
@@ -91,7 +100,13 @@ fn next_instance(plan: &Plan, arm: usize, tried: &[SocketAddr]) -> Option<usize>
     if range.is_empty() {
         return None;
     }
-    let turn = plan.gauges.arm_turns[arm].fetch_add(1, Ordering::Relaxed) as usize;
+    // A second try takes nobody's turn, or the instance after a dead one would get more than its share.
+    let turns = &plan.gauges.arm_turns[arm];
+    let turn = if tried.is_empty() {
+        turns.fetch_add(1, Ordering::Relaxed)
+    } else {
+        turns.load(Ordering::Relaxed)
+    };
     let fresh = |at: &usize| tried.is_empty() || !tried.contains(&plan.endpoints[*at].addr);
-    (0..range.len()).map(|step| range.start + (turn + step) % range.len()).find(fresh)
+    (0..range.len()).map(|step| range.start + (turn as usize + step) % range.len()).find(fresh)
 }

@@ -67,7 +67,10 @@ pub(crate) fn load(folder: &Path) -> Result<Vec<Stored>, DiskError> {
         let path = entry.map_err(io_error(folder, "listed"))?.path();
         if path.extension().is_some_and(|e| e == "json") {
             let bytes = fs::read(&path).map_err(io_error(&path, "read"))?;
-            all.push(serde_json::from_slice(&bytes).map_err(|source| DiskError::Table { path, source })?);
+            all.push(
+                serde_json::from_slice(&bytes)
+                    .map_err(|source| DiskError::Table { path, source })?,
+            );
         }
     }
     Ok(all)

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use humdrum_model::block::Cell;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,8 @@ const HEAD_MAX: usize = 4 << 10;
 
 /// What goes over the connection. Unknown kinds are refused: both processes are of neighbouring versions.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+// Externally tagged: a tag inside would make serde forget that the keys of a histogram are numbers.
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Frame {
     /// With the lock and the admin socket.
     Begin { version: String, boot: u64 },
@@ -46,13 +47,20 @@ pub(crate) enum Frame {
     Late { route: String, cells: Vec<Cell> },
 }
 
-pub(crate) fn send(mut stream: &UnixStream, frame: &Frame, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(crate) fn send(
+    mut stream: &UnixStream,
+    frame: &Frame,
+    sockets: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let json = serde_json::to_vec(frame).map_err(io::Error::other)?;
     let length = u32::try_from(json.len()).map_err(io::Error::other)?.to_be_bytes();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !sockets.is_empty() && !control.push(SendAncillaryMessage::ScmRights(sockets)) {
-        return Err(io::Error::other(format!("{} sockets are more than {SOCKETS_MAX}", sockets.len())));
+        return Err(io::Error::other(format!(
+            "{} sockets are more than {SOCKETS_MAX}",
+            sockets.len()
+        )));
     }
     let sent = sendmsg(stream, &[IoSlice::new(&length)], &mut control, SendFlags::NOSIGNAL)?;
     stream.write_all(&length[sent..])?;
@@ -63,7 +71,12 @@ pub(crate) fn receive(mut stream: &UnixStream) -> io::Result<(Frame, Vec<OwnedFd
     let mut length = [0; 4];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let got = recvmsg(stream, &mut [IoSliceMut::new(&mut length)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let got = recvmsg(
+        stream,
+        &mut [IoSliceMut::new(&mut length)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
     if got.bytes == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -76,7 +89,9 @@ pub(crate) fn receive(mut stream: &UnixStream) -> io::Result<(Frame, Vec<OwnedFd
     stream.read_exact(&mut length[got.bytes..])?;
     let length = u32::from_be_bytes(length) as usize;
     if length > FRAME_MAX {
-        return Err(io::Error::other(format!("a frame of {length} bytes is longer than {FRAME_MAX}")));
+        return Err(io::Error::other(format!(
+            "a frame of {length} bytes is longer than {FRAME_MAX}"
+        )));
     }
     let mut json = vec![0; length];
     stream.read_exact(&mut json)?;
@@ -120,7 +135,12 @@ pub(crate) fn ask(admin: &Path) -> io::Result<Inherited> {
         }
     }
     let missing = || io::Error::other("the running edge did not send its lock and socket");
-    Ok(Inherited { stream, lock: lock.ok_or_else(missing)?, admin: admin.ok_or_else(missing)?, listeners })
+    Ok(Inherited {
+        stream,
+        lock: lock.ok_or_else(missing)?,
+        admin: admin.ok_or_else(missing)?,
+        listeners,
+    })
 }
 
 /// Byte by byte, so that nothing of the first frame (and no socket in it) is read along.

@@ -25,6 +25,8 @@ const REQUEST_ID_MAX: usize = 128;
 /// What one pass over the fields of a request learned.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
+    /// Names and values together.
+    pub(crate) bytes: usize,
     hosts: u32,
     content_lengths: u32,
     transfer_encoding: bool,
@@ -47,15 +49,16 @@ impl Survey {
     #[inline]
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut s = Self::default();
-        for name in headers.keys() {
+        for (name, value) in headers {
+            s.bytes += name.as_str().len() + value.len();
             match name.as_str() {
-                "host" => s.hosts = headers.get_all(header::HOST).iter().count() as u32,
-                "content-length" => {
-                    s.content_lengths = headers.get_all(header::CONTENT_LENGTH).iter().count() as u32;
-                }
+                "host" => s.hosts += 1,
+                "content-length" => s.content_lengths += 1,
                 "transfer-encoding" => s.transfer_encoding = true,
                 "connection" => s.connection = true,
-                "keep-alive" | "proxy-connection" | "proxy-authorization" | "http2-settings" => s.hop_by_hop = true,
+                "keep-alive" | "proxy-connection" | "proxy-authorization" | "http2-settings" => {
+                    s.hop_by_hop = true
+                }
                 "upgrade" => s.upgrade = true,
                 "te" => s.te = true,
                 "expect" => s.expect = true,
@@ -110,7 +113,10 @@ pub(crate) fn fault<B>(request: &Request<B>, survey: &Survey) -> Option<&'static
         Some("https") if request.version() == Version::HTTP_2 => {}
         Some(_) => return Some("a target that is not http"),
     }
-    if request.uri().authority().is_none() && survey.hosts == 0 && request.version() != Version::HTTP_10 {
+    if request.uri().authority().is_none()
+        && survey.hosts == 0
+        && request.version() != Version::HTTP_10
+    {
         return Some("no host");
     }
     match host_of(request) {
@@ -138,7 +144,9 @@ fn valid_host(host: &str) -> bool {
         },
     };
     let in_brackets = host.starts_with('[');
-    let name_ok = |b: u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&b) || (in_brackets && b == b':');
+    let name_ok = |b: u8| {
+        b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&b) || (in_brackets && b == b':')
+    };
     !name.is_empty()
         && name.bytes().all(name_ok)
         && port.is_some_and(|p| p.len() <= 5 && p.bytes().all(|b| b.is_ascii_digit()))
@@ -169,19 +177,39 @@ pub(crate) fn wants_upgrade<B>(request: &Request<B>, survey: &Survey) -> bool {
     survey.upgrade
         && survey.connection
         && request.version() == Version::HTTP_11
-        && request.headers().get(header::UPGRADE).is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"h2c"))
+        && request
+            .headers()
+            .get(header::UPGRADE)
+            .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"h2c"))
         && tokens(request.headers(), &header::CONNECTION).any(|t| t.eq_ignore_ascii_case("upgrade"))
 }
 
 fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).map(str::trim)
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .map(str::trim)
 }
 
 /// Removes the fields that `Connection` names, and `Connection` itself.
 fn drop_named(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
         // Naming these would let a caller strip what the next hop needs to understand the message.
-        .filter(|t| !["host", "content-length", "authorization", "cookie", "close", "keep-alive", "upgrade", "te"].contains(&t.to_ascii_lowercase().as_str()))
+        .filter(|t| {
+            ![
+                "host",
+                "content-length",
+                "authorization",
+                "cookie",
+                "close",
+                "keep-alive",
+                "upgrade",
+                "te",
+            ]
+            .contains(&t.to_ascii_lowercase().as_str())
+        })
         .filter(|t| !t.to_ascii_lowercase().starts_with("x-forwarded-"))
         .filter_map(|t| t.parse().ok())
         .collect();
@@ -192,7 +220,13 @@ fn drop_named(headers: &mut HeaderMap) {
 }
 
 /// Makes a request fit for the next hop over HTTP/1.1.
-pub(crate) fn prepare_request(parts: &mut Parts, survey: &Survey, caller: &Caller, upgrade: bool, new_id: impl FnOnce() -> HeaderValue) {
+pub(crate) fn prepare_request(
+    parts: &mut Parts,
+    survey: &Survey,
+    caller: &Caller,
+    upgrade: bool,
+    new_id: impl FnOnce() -> HeaderValue,
+) {
     strip_request(parts, survey, upgrade);
     let headers = &mut parts.headers;
     match headers.get(REQUEST_ID) {
@@ -245,7 +279,8 @@ fn forward_caller(parts: &mut Parts, survey: &Survey, caller: &Caller) {
         None => parts.headers.get(header::HOST).cloned(),
     };
     let headers = &mut parts.headers;
-    let chain = if survey.forwarded_for { appended(headers, caller) } else { caller.ip_value.clone() };
+    let chain =
+        if survey.forwarded_for { appended(headers, caller) } else { caller.ip_value.clone() };
     headers.insert(FORWARDED_FOR, chain);
     if !(survey.forwarded_proto && caller.trusted()) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
@@ -303,7 +338,8 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
         return;
     }
-    let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let all: Vec<&[u8]> =
+        headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if let Ok(one) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
         headers.insert(header::COOKIE, one);
     }
@@ -372,7 +408,11 @@ mod tests {
         ];
         for (target, fields, expected) in cases {
             let request = request(target, fields);
-            assert_eq!(fault(&request, &Survey::of(request.headers())), expected, "{target} {fields:?}");
+            assert_eq!(
+                fault(&request, &Survey::of(request.headers())),
+                expected,
+                "{target} {fields:?}"
+            );
         }
     }
 
@@ -416,7 +456,8 @@ mod tests {
 
     #[test]
     fn cookies_are_found_and_joined() {
-        let mut headers = request("/", &[("cookie", "a=1; b=2"), ("cookie", "c=3")]).headers().clone();
+        let mut headers =
+            request("/", &[("cookie", "a=1; b=2"), ("cookie", "c=3")]).headers().clone();
         assert_eq!(cookie(&headers, "b"), Some("2"));
         assert_eq!(cookie(&headers, "d"), None);
         join_cookies(&mut headers);

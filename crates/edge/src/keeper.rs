@@ -46,14 +46,36 @@ pub(crate) type Page = (Vec<String>, watch::Receiver<u64>);
 
 /// Questions of the admin socket. Each is answered.
 pub(crate) enum Ask {
-    Put { table: Box<RouteTable>, reply: oneshot::Sender<Result<RouteStatus, PutError>> },
-    Delete { route: String, fence: u64, generation: u64, reply: oneshot::Sender<Result<(), PutError>> },
-    Routes { reply: oneshot::Sender<Vec<RouteStatus>> },
-    Blocks { route: String, after: u64, limit: usize, reply: oneshot::Sender<Option<Result<Page, DiskError>>> },
-    Metrics { reply: oneshot::Sender<String> },
-    HandOver { stream: UnixStream },
+    Put {
+        table: Box<RouteTable>,
+        reply: oneshot::Sender<Result<RouteStatus, PutError>>,
+    },
+    Delete {
+        route: String,
+        fence: u64,
+        generation: u64,
+        reply: oneshot::Sender<Result<(), PutError>>,
+    },
+    Routes {
+        reply: oneshot::Sender<Vec<RouteStatus>>,
+    },
+    Blocks {
+        route: String,
+        after: u64,
+        limit: usize,
+        reply: oneshot::Sender<Option<Result<Page, DiskError>>>,
+    },
+    Metrics {
+        reply: oneshot::Sender<String>,
+    },
+    HandOver {
+        stream: UnixStream,
+    },
     /// Counts of the process that handed over to this one.
-    Late { route: String, cells: Vec<Cell> },
+    Late {
+        route: String,
+        cells: Vec<Cell>,
+    },
 }
 
 /// A route that is served.
@@ -80,7 +102,10 @@ pub(crate) enum Door {
 enum Phase {
     Serving,
     /// Finishing what is open; with the successor, if there is one.
-    Leaving { until: Instant, heir: Option<UnixStream> },
+    Leaving {
+        until: Instant,
+        heir: Option<UnixStream>,
+    },
 }
 
 pub(crate) struct Keeper {
@@ -130,7 +155,8 @@ impl Keeper {
             tables,
             blocks,
         };
-        let known: Vec<RouteTable> = keeper.stored.values().filter_map(|s| s.table.clone()).collect();
+        let known: Vec<RouteTable> =
+            keeper.stored.values().filter_map(|s| s.table.clone()).collect();
         for table in known {
             keeper.adopt(table, fresh).await?;
         }
@@ -141,15 +167,21 @@ impl Keeper {
     }
 
     /// Answers questions and seals blocks until it is told to end and nothing is open any more.
-    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Ask>, shutdown: CancellationToken) -> Result<(), EdgeError> {
+    pub(crate) async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Ask>,
+        shutdown: CancellationToken,
+    ) -> Result<(), EdgeError> {
         let mut retry = Instant::now() + RETRY;
+        // While leaving, the admin socket is gone and with it everyone who asks; open requests are not.
+        let mut asked = true;
         loop {
             let leaving = matches!(self.phase, Phase::Leaving { .. });
             let due = if leaving { Instant::now() + LEAVING_LOOK } else { self.next_due(retry) };
             tokio::select! {
-                ask = inbox.recv() => match ask {
+                ask = inbox.recv(), if asked => match ask {
                     Some(ask) => self.answer(ask).await?,
-                    None => return Ok(()),
+                    None => asked = false,
                 },
                 () = tokio::time::sleep_until(due.into()) => {
                     if leaving && self.left().await? {
@@ -171,7 +203,10 @@ impl Keeper {
     fn next_due(&self, retry: Instant) -> Instant {
         let seal = self.kept.values().map(|k| k.next).min();
         let retry = self.listeners.has_problems().then_some(retry);
-        seal.into_iter().chain(retry).min().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
+        seal.into_iter()
+            .chain(retry)
+            .min()
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
     }
 
     async fn answer(&mut self, ask: Ask) -> Result<(), EdgeError> {
@@ -189,7 +224,10 @@ impl Keeper {
                 let _ = reply.send(self.kept.keys().map(|route| self.status(route)).collect());
             }
             Ask::Blocks { route, after, limit, reply } => {
-                let page = self.kept.get(&route).map(|kept| Ok((kept.log.after(after, limit)?, kept.sealed.subscribe())));
+                let page = self
+                    .kept
+                    .get(&route)
+                    .map(|kept| Ok((kept.log.after(after, limit)?, kept.sealed.subscribe())));
                 let _ = reply.send(page);
             }
             Ask::Metrics { reply } => {
@@ -207,7 +245,8 @@ impl Keeper {
 
     fn in_flight(&self) -> Vec<(String, String, u32)> {
         let of = |(route, kept): (&String, &Kept)| {
-            [Slot::A, Slot::B].map(|s| (route.clone(), s.to_string(), kept.plan.gauges.flight(s, false).requests))
+            [Slot::A, Slot::B]
+                .map(|s| (route.clone(), s.to_string(), kept.plan.gauges.flight(s, false).requests))
         };
         self.kept.iter().flat_map(of).collect()
     }
@@ -299,7 +338,16 @@ impl Keeper {
                 let length_ms = u32::try_from((start_ms - end).max(0)).unwrap_or(u32::MAX);
                 let (number, fence, generation) = (last.number + 1, table.fence, table.generation);
                 let cells = vec![];
-                log.append(&Block { route: route.clone(), number, start_ms: end, length_ms, fence, generation, gap: true, cells });
+                log.append(&Block {
+                    route: route.clone(),
+                    number,
+                    start_ms: end,
+                    length_ms,
+                    fence,
+                    generation,
+                    gap: true,
+                    cells,
+                });
             } else {
                 start_ms = end;
             }
@@ -312,7 +360,9 @@ impl Keeper {
             plan: plan.clone(),
             log,
             start_ms,
-            started: started.checked_sub(Duration::from_millis((now_ms() - start_ms).max(0) as u64)).unwrap_or(started),
+            started: started
+                .checked_sub(Duration::from_millis((now_ms() - start_ms).max(0) as u64))
+                .unwrap_or(started),
             next: full_at(block_ms),
             late: vec![],
         };
@@ -328,7 +378,9 @@ impl Keeper {
         let cells = self.apply(&route, Some(plan.clone())).await?;
         self.seal(&route, cells);
         for slot in [Slot::A, Slot::B] {
-            let weight = |p: &Plan| p.table.arms.iter().filter(|a| a.slot == slot).map(|a| a.weight).sum::<u32>();
+            let weight = |p: &Plan| {
+                p.table.arms.iter().filter(|a| a.slot == slot).map(|a| a.weight).sum::<u32>()
+            };
             if weight(&former) > 0 && weight(&plan) == 0 {
                 plan.gauges.lost_weight(slot);
             }
@@ -362,7 +414,8 @@ impl Keeper {
 
     async fn seal_due(&mut self) -> Result<(), EdgeError> {
         let now = Instant::now();
-        let due: Vec<String> = self.kept.iter().filter(|(_, k)| k.next <= now).map(|(r, _)| r.clone()).collect();
+        let due: Vec<String> =
+            self.kept.iter().filter(|(_, k)| k.next <= now).map(|(r, _)| r.clone()).collect();
         for route in due {
             self.seal_now(&route).await?;
         }
@@ -441,7 +494,9 @@ impl Keeper {
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(handover::WAIT))?;
         stream.set_write_timeout(Some(handover::WAIT))?;
-        let Some((lock, admin)) = &self.own else { return Err(std::io::Error::other("already given away")) };
+        let Some((lock, admin)) = &self.own else {
+            return Err(std::io::Error::other("already given away"));
+        };
         let begin = Frame::Begin { version: env!("CARGO_PKG_VERSION").into(), boot: self.boot };
         handover::give(stream, &begin, lock.as_fd(), admin.as_fd(), &self.listeners.copies()?)
     }
@@ -455,7 +510,8 @@ impl Keeper {
         listeners::stop(None, &self.workers).await;
         self.listeners.close();
         let drain_ms = self.kept.values().map(|k| k.plan.table.limits.drain_ms).max().unwrap_or(0);
-        self.phase = Phase::Leaving { until: Instant::now() + Duration::from_millis(drain_ms), heir };
+        self.phase =
+            Phase::Leaving { until: Instant::now() + Duration::from_millis(drain_ms), heir };
         Ok(())
     }
 
@@ -473,9 +529,12 @@ impl Keeper {
             }
             return Ok(over);
         };
-        for route in self.kept.keys() {
+        let routes: Vec<String> = self.kept.keys().cloned().collect();
+        for route in &routes {
             let order = |done| Order::Take { route: route.clone(), done };
             let mut cells = self.collect(order).await.map(merged).ok_or(EdgeError::WorkerDied)?;
+            let kept = self.kept.get_mut(route).expect("a listed route is served");
+            merge(&mut cells, std::mem::take(&mut kept.late));
             cells.retain(|c| c.requests > 0);
             if !cells.is_empty() {
                 let frame = Frame::Late { route: route.clone(), cells };
@@ -502,7 +561,11 @@ fn refuse_older(known: &Stored, fence: u64, generation: u64, same: bool) -> Resu
     if newer || (same && (fence, generation) == (known.fence, known.generation)) {
         return Ok(());
     }
-    Err(PutError::Older(RouteConflict { route: known.route.clone(), fence: known.fence, generation: known.generation }))
+    Err(PutError::Older(RouteConflict {
+        route: known.route.clone(),
+        fence: known.fence,
+        generation: known.generation,
+    }))
 }
 
 /// The next multiple of the block length on the clock, so that blocks of several routes and edges line up.

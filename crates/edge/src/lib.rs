@@ -87,10 +87,14 @@ pub fn run(config: EdgeConfig, shutdown: CancellationToken) -> Result<(), EdgeEr
     let inherited = own_or_inherit(&config)?;
     let boot = disk::next_boot(&config.data.join("boot"))?;
     let seed = std::process::id() as u64 ^ boot.rotate_left(40) ^ started_ns().rotate_left(17);
-    let workers: io::Result<Vec<_>> =
-        (0..threads).map(|index| worker::start(index, seed.wrapping_add((index as u64) << 56))).collect();
+    let workers: io::Result<Vec<_>> = (0..threads)
+        .map(|index| worker::start(index, seed.wrapping_add((index as u64) << 56)))
+        .collect();
     let workers = workers.map_err(EdgeError::Thread)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EdgeError::Thread)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(EdgeError::Thread)?;
     let result = runtime.block_on(keep(&config, inherited, workers, boot, shutdown));
     runtime.shutdown_background();
     result
@@ -116,7 +120,8 @@ async fn keep(
     let admin = OwnedFd::from(socket.try_clone().map_err(admin_error)?);
     socket.set_nonblocking(true).map_err(admin_error)?;
     let socket = tokio::net::UnixListener::from_std(socket).map_err(admin_error)?;
-    let start = Start { data: config.data.clone(), boot, lock, admin, workers, inherited: listeners };
+    let start =
+        Start { data: config.data.clone(), boot, lock, admin, workers, inherited: listeners };
     let keeper = Keeper::open(start).await?;
     let (questions, inbox) = mpsc::channel(QUESTIONS_MAX);
     if let Some(stream) = predecessor {
@@ -147,7 +152,9 @@ fn own_or_inherit(config: &EdgeConfig) -> Result<Owned, EdgeError> {
         }
         match take_over(&config.admin_socket) {
             Ok(inherited) => return Ok(Owned::Inherited(inherited)),
-            Err(source) if Instant::now() >= deadline => return Err(EdgeError::InUse { path, source }),
+            Err(source) if Instant::now() >= deadline => {
+                return Err(EdgeError::InUse { path, source });
+            }
             // It may be starting, ending, or handing over to somebody else right now.
             Err(error) => tracing::info!(%error, "waiting for the running edge"),
         }
@@ -172,7 +179,9 @@ fn follow(stream: std::os::unix::net::UnixStream, questions: mpsc::Sender<Ask>) 
         Ok(())
     };
     let log = move || match reader() {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => tracing::info!("the former edge has ended"),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            tracing::info!("the former edge has ended")
+        }
         Err(error) => tracing::warn!(%error, "late counts of the former edge are lost"),
         Ok(()) => {}
     };

@@ -36,7 +36,8 @@ impl Listeners {
 
     /// Makes the open addresses equal to the wanted ones; what cannot be bound is a problem and tried again later.
     pub(crate) async fn want(&mut self, wanted: &[SocketAddr], workers: &[WorkerHandle]) {
-        let unwanted: Vec<SocketAddr> = self.open.keys().filter(|a| !wanted.contains(a)).copied().collect();
+        let unwanted: Vec<SocketAddr> =
+            self.open.keys().filter(|a| !wanted.contains(a)).copied().collect();
         for addr in unwanted {
             stop(Some(addr), workers).await;
             self.open.remove(&addr);
@@ -53,7 +54,11 @@ impl Listeners {
                     self.start(*addr, workers).await;
                 }
                 Err(error) => {
-                    if self.problems.insert(*addr, format!("cannot listen on {addr}: {error}")).is_none() {
+                    if self
+                        .problems
+                        .insert(*addr, format!("cannot listen on {addr}: {error}"))
+                        .is_none()
+                    {
                         tracing::error!(%addr, %error, "cannot listen");
                     }
                 }
@@ -80,7 +85,10 @@ impl Listeners {
             };
             let (done, answer) = oneshot::channel();
             // A worker that is gone is noticed by the next order that needs its answer.
-            let _ = workers[at % workers.len()].orders.send(Order::Listen { addr, listener, done }).await;
+            let _ = workers[at % workers.len()]
+                .orders
+                .send(Order::Listen { addr, listener, done })
+                .await;
             let _ = answer.await;
         }
     }

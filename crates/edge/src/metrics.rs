@@ -11,7 +11,8 @@ use crate::answer::REASONS;
 /// Series kept; when more instances were seen, the one that was silent longest is dropped.
 const SERIES_MAX: usize = 2_000;
 /// Upper bounds of the exported histogram, seconds: the defaults of the client libraries and a few for slow answers.
-const BOUNDS_S: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const BOUNDS_S: [f64; 13] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 #[derive(Debug, Default)]
 struct Series {
@@ -48,7 +49,11 @@ impl Metrics {
             series.errors += cell.errors;
             for (bucket, n) in &cell.latency {
                 // An unanswered request has no latency: it stands in +Inf and adds nothing to the sum.
-                let seconds = if *bucket == i32::MAX { f64::INFINITY } else { LATENCY_BASE.powi(*bucket) / 1e3 };
+                let seconds = if *bucket == i32::MAX {
+                    f64::INFINITY
+                } else {
+                    LATENCY_BASE.powi(*bucket) / 1e3
+                };
                 let place = BOUNDS_S.iter().position(|b| seconds <= *b).unwrap_or(BOUNDS_S.len());
                 series.buckets[place] += n;
                 series.seconds += if seconds.is_finite() { seconds * *n as f64 } else { 0.0 };
@@ -64,26 +69,59 @@ impl Metrics {
     pub(crate) fn page(&self, in_flight: &[(String, String, u32)]) -> String {
         let mut text = String::new();
         let known = || self.series.values().filter(|s| !s.labels.is_empty());
-        head(&mut text, "humdrum_edge_requests_total", "counter", "Requests assigned to an instance.");
+        head(
+            &mut text,
+            "humdrum_edge_requests_total",
+            "counter",
+            "Requests assigned to an instance.",
+        );
         known().for_each(|s| line(&mut text, "humdrum_edge_requests_total", &s.labels, s.requests));
-        head(&mut text, "humdrum_edge_errors_total", "counter", "Answers 500 to 599 and requests without an answer.");
+        head(
+            &mut text,
+            "humdrum_edge_errors_total",
+            "counter",
+            "Answers 500 to 599 and requests without an answer.",
+        );
         known().for_each(|s| line(&mut text, "humdrum_edge_errors_total", &s.labels, s.errors));
-        head(&mut text, "humdrum_edge_latency_seconds", "histogram", "Time to the head of the answer.");
+        head(
+            &mut text,
+            "humdrum_edge_latency_seconds",
+            "histogram",
+            "Time to the head of the answer.",
+        );
         known().for_each(|s| histogram(&mut text, s));
         head(&mut text, "humdrum_edge_in_flight", "gauge", "Open requests by slot.");
         for (route, slot, n) in in_flight {
-            line(&mut text, "humdrum_edge_in_flight", &format!("route=\"{route}\",slot=\"{slot}\""), *n);
+            line(
+                &mut text,
+                "humdrum_edge_in_flight",
+                &format!("route=\"{route}\",slot=\"{slot}\""),
+                *n,
+            );
         }
-        head(&mut text, "humdrum_edge_answers_total", "counter", "Answers that the edge made itself, by reason.");
+        head(
+            &mut text,
+            "humdrum_edge_answers_total",
+            "counter",
+            "Answers that the edge made itself, by reason.",
+        );
         for reason in REASONS {
-            line(&mut text, "humdrum_edge_answers_total", &format!("reason=\"{}\"", reason.as_str()), reason.made());
+            line(
+                &mut text,
+                "humdrum_edge_answers_total",
+                &format!("reason=\"{}\"", reason.as_str()),
+                reason.made(),
+            );
         }
         text
     }
 }
 
 fn labels(table: &RouteTable, arm: &str, instance: &str) -> Option<String> {
-    let arm = table.arms.iter().find(|a| a.name == arm && a.instances.iter().any(|i| i.instance == instance))?;
+    let arm = table
+        .arms
+        .iter()
+        .find(|a| a.name == arm && a.instances.iter().any(|i| i.instance == instance))?;
     let (service, environment) = table.route.split_once('.').unwrap_or((&table.route, ""));
     Some(format!(
         "service=\"{}\",environment=\"{}\",deployment_id=\"{}\",slot=\"{}\",instance=\"{}\"",

@@ -107,7 +107,10 @@ impl Endpoint {
     }
 
     /// The shared HTTP/2 connection; `None` when the instance does not speak it.
-    pub(crate) async fn http2(&self, within: Duration) -> io::Result<Option<http2::SendRequest<RequestBody>>> {
+    pub(crate) async fn http2(
+        &self,
+        within: Duration,
+    ) -> io::Result<Option<http2::SendRequest<RequestBody>>> {
         let _turn = self.opening.acquire().await.map_err(io::Error::other)?;
         if self.http1_only_until.get().is_some_and(|until| until > Instant::now()) {
             return Ok(None);
@@ -159,7 +162,11 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn endpoint(&self, addr: SocketAddr) -> Rc<Endpoint> {
-        self.endpoints.borrow_mut().entry(addr).or_insert_with(|| Rc::new(Endpoint::new(addr))).clone()
+        self.endpoints
+            .borrow_mut()
+            .entry(addr)
+            .or_insert_with(|| Rc::new(Endpoint::new(addr)))
+            .clone()
     }
 
     /// Closes what stood idle for too long and forgets addresses that nobody uses.

@@ -58,6 +58,12 @@ fn admit(
 ) -> Result<(Rc<View>, Survey), (Reason, String)> {
     // The parts are only lent here, so they are put together from what the request shows.
     let survey = Survey::of(request.headers());
+    if survey.bytes > head::HEAD_BYTES_MAX {
+        return Err((
+            Reason::HeadTooLong,
+            format!("the head may have {} bytes", head::HEAD_BYTES_MAX),
+        ));
+    }
     if let Some(fault) = head::fault(request, &survey) {
         return Err((Reason::Malformed, format!("the request has {fault}")));
     }
@@ -94,7 +100,12 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    fn answer(self, worker: &Worker, session: &Rc<Session>, version: Version) -> Response<AnswerBody> {
+    fn answer(
+        self,
+        worker: &Worker,
+        session: &Rc<Session>,
+        version: Version,
+    ) -> Response<AnswerBody> {
         if worker.may_log()
             && let Some((view, choice)) = &self.at
         {
@@ -123,7 +134,8 @@ pub(crate) struct Call {
 impl Call {
     fn new(parts: Parts, body: RequestBody, upload: Rc<Upload>, http2: bool) -> Self {
         let repeatable = matches!(body, RequestBody::Empty) && parts.method.is_idempotent();
-        let spare = repeatable.then(|| (parts.method.clone(), parts.uri.clone(), parts.headers.clone()));
+        let spare =
+            repeatable.then(|| (parts.method.clone(), parts.uri.clone(), parts.headers.clone()));
         Self { request: Some(Request::from_parts(parts, body)), spare, upload, http2 }
     }
 
@@ -132,7 +144,8 @@ impl Call {
         self.request = unsent.or_else(|| {
             let (method, uri, headers) = self.spare.clone()?;
             let mut request = Request::new(RequestBody::Empty);
-            (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, headers);
+            (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) =
+                (method, uri, headers);
             Some(request)
         });
         self.request.is_some()
@@ -146,7 +159,8 @@ async fn forward(
     survey: Survey,
     mut request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Failure> {
-    let wish = Wish::new(&view.plan, request.headers(), survey.synthetic && session.caller.trusted());
+    let wish =
+        Wish::new(&view.plan, request.headers(), survey.synthetic && session.caller.trusted());
     let upgrade = head::wants_upgrade(&request, &survey);
     let on_upgrade = upgrade.then(|| hyper::upgrade::on(&mut request));
     let (mut parts, incoming) = request.into_parts();
@@ -163,7 +177,7 @@ async fn forward(
         let Some(view) = worker.newest(&view) else { return Err(gone()) };
         let choice = match &last {
             None => choose::first(&view.plan, &wish),
-            Some((_, _, arm)) => choose::another(&view.plan, &wish, arm, &tried),
+            Some((_, last, arm)) => choose::another(&view.plan, &wish, *last, arm, &tried),
         };
         let Some(choice) = choice else { return Err(unreachable(last)) };
         let attempt = Attempt::new(worker, &view, choice);
@@ -236,7 +250,14 @@ pub(crate) struct Attempt {
 impl Attempt {
     fn new(worker: &Rc<Worker>, view: &Rc<View>, choice: Choice) -> Self {
         let flight = Some(Flight::new(worker, view, choice.arm));
-        Self { worker: worker.clone(), view: view.clone(), choice, started: Instant::now(), flight, open: true }
+        Self {
+            worker: worker.clone(),
+            view: view.clone(),
+            choice,
+            started: Instant::now(),
+            flight,
+            open: true,
+        }
     }
 
     fn close(&mut self, outcome: Outcome) {
@@ -296,7 +317,12 @@ impl Attempt {
     }
 
     #[inline]
-    fn answered(mut self, session: &Rc<Session>, reply: Reply, on_upgrade: Option<hyper::upgrade::OnUpgrade>) -> Response<AnswerBody> {
+    fn answered(
+        mut self,
+        session: &Rc<Session>,
+        reply: Reply,
+        on_upgrade: Option<hyper::upgrade::OnUpgrade>,
+    ) -> Response<AnswerBody> {
         let error = reply.response.status().is_server_error();
         self.close(Outcome::Answered { after: self.started.elapsed(), error });
         let flight = self.flight.take().expect("the flight is taken only here");
@@ -310,7 +336,14 @@ impl Attempt {
         head::prepare_answer(&mut parts.headers);
         parts.version = Version::HTTP_11;
         let link = reply.link.map(|link| (link, self.view.endpoints[self.choice.endpoint].clone()));
-        let body = Streaming { incoming, link, flight, ended: false, closed: false, _busy: Busy::new(session) };
+        let body = Streaming {
+            incoming,
+            link,
+            flight,
+            ended: false,
+            closed: false,
+            _busy: Busy::new(session),
+        };
         Response::from_parts(parts, AnswerBody::Streaming(body))
     }
 
@@ -328,9 +361,13 @@ impl Attempt {
             Trouble::Cut(Cut::Timeout) => {
                 (Reason::Timeout, format!("no answer within {} ms", self.view.limits().response_ms))
             }
-            Trouble::Cut(_) => (Reason::Drained, "the version that had this request was taken away".into()),
+            Trouble::Cut(_) => {
+                (Reason::Drained, "the version that had this request was taken away".into())
+            }
             Trouble::Broken(error) => (Reason::Broken, format!("the instance broke off: {error}")),
-            Trouble::Unreachable(_) | Trouble::Overtaken => (Reason::Unreachable, "no instance could be reached".into()),
+            Trouble::Unreachable(_) | Trouble::Overtaken => {
+                (Reason::Unreachable, "no instance could be reached".into())
+            }
         };
         Failure { reason, text, at }
     }
@@ -349,17 +386,26 @@ async fn exchange(attempt: &Attempt, call: &mut Call) -> Result<Reply, Trouble> 
     {
         return Ok(reply);
     }
-    if call.http2 && let Some(request) = &mut call.request {
+    if call.http2
+        && let Some(request) = &mut call.request
+    {
         head::join_cookies(request.headers_mut());
     }
     let endpoint = &attempt.view.endpoints[attempt.choice.endpoint];
     let mut stale = 0;
     loop {
-        let pooled = if stale < STALE_MAX { poll_fn(|cx| Poll::Ready(endpoint.checkout(cx))).await } else { None };
+        let pooled = if stale < STALE_MAX {
+            poll_fn(|cx| Poll::Ready(endpoint.checkout(cx))).await
+        } else {
+            None
+        };
         let mut link = match pooled {
             Some(link) => link,
             None => {
-                let link = endpoint.connect(attempt.connect_within()).await.map_err(Trouble::Unreachable)?;
+                let link = endpoint
+                    .connect(attempt.connect_within())
+                    .await
+                    .map_err(Trouble::Unreachable)?;
                 if !attempt.still_wanted() {
                     return Err(Trouble::Overtaken);
                 }
@@ -415,7 +461,8 @@ async fn send(
 async fn over_http2(attempt: &Attempt, call: &mut Call) -> Result<Option<Reply>, Trouble> {
     let endpoint = &attempt.view.endpoints[attempt.choice.endpoint];
     for _ in 0..STALE_MAX {
-        let shared = endpoint.http2(attempt.connect_within()).await.map_err(Trouble::Unreachable)?;
+        let shared =
+            endpoint.http2(attempt.connect_within()).await.map_err(Trouble::Unreachable)?;
         let Some(mut sender) = shared else { return Ok(None) };
         if !attempt.still_wanted() {
             return Err(Trouble::Overtaken);
@@ -423,7 +470,8 @@ async fn over_http2(attempt: &Attempt, call: &mut Call) -> Result<Option<Reply>,
         if sender.ready().await.is_err() {
             continue;
         }
-        let (mut parts, body) = call.request.take().expect("a request is sent once for each renewal").into_parts();
+        let (mut parts, body) =
+            call.request.take().expect("a request is sent once for each renewal").into_parts();
         head::to_http2(&mut parts);
         attempt.start_clock();
         let mut head = pin!(sender.try_send_request(Request::from_parts(parts, body)));

@@ -32,7 +32,12 @@ const STREAMS_MAX: u32 = 256;
 const FIRST_REQUEST: Duration = Duration::from_secs(75);
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
-pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener, port: Rc<RefCell<Port>>, stop: CancellationToken) {
+pub(crate) async fn accept(
+    worker: Rc<Worker>,
+    listener: TcpListener,
+    port: Rc<RefCell<Port>>,
+    stop: CancellationToken,
+) {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -41,7 +46,12 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener, port: Rc<R
         };
         match accepted {
             Ok((stream, peer)) if worker.connections.len() < CONNECTIONS_MAX => {
-                drop(tokio::task::spawn_local(connection(worker.clone(), stream, peer, port.clone())));
+                drop(tokio::task::spawn_local(connection(
+                    worker.clone(),
+                    stream,
+                    peer,
+                    port.clone(),
+                )));
             }
             Ok((_, peer)) => tracing::warn!(%peer, limit = CONNECTIONS_MAX, "too many connections"),
             Err(error) => {
@@ -53,7 +63,12 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener, port: Rc<R
     }
 }
 
-async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: Rc<RefCell<Port>>) {
+async fn connection(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    port: Rc<RefCell<Port>>,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "connection is gone before it began");
         return;
@@ -122,7 +137,11 @@ async fn peek(stream: &TcpStream, session: &Session, first: &mut [u8]) -> Option
 }
 
 /// Runs a connection to its end, or until it was idle for too long, or gracefully out of a leaving process.
-async fn until_cut<C>(mut served: Pin<&mut C>, session: &Session, finish: fn(Pin<&mut C>)) -> hyper::Result<()>
+async fn until_cut<C>(
+    mut served: Pin<&mut C>,
+    session: &Session,
+    finish: fn(Pin<&mut C>),
+) -> hyper::Result<()>
 where
     C: Future<Output = hyper::Result<()>>,
 {

@@ -114,8 +114,14 @@ pub(crate) fn problems(table: &RouteTable, others: &BTreeMap<String, RouteTable>
 fn check_name(route: &str, found: &mut Vec<String>) {
     let clean = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
     // The name becomes a file name.
-    if route.is_empty() || route.len() > NAME_MAX || route.starts_with('.') || !route.bytes().all(clean) {
-        found.push(format!("route `{route}` must be 1 to {NAME_MAX} of a-z 0-9 - . and not start with a dot"));
+    if route.is_empty()
+        || route.len() > NAME_MAX
+        || route.starts_with('.')
+        || !route.bytes().all(clean)
+    {
+        found.push(format!(
+            "route `{route}` must be 1 to {NAME_MAX} of a-z 0-9 - . and not start with a dot"
+        ));
     }
 }
 
@@ -149,7 +155,10 @@ fn check_instances(table: &RouteTable, found: &mut Vec<String>) {
     }
     for endpoint in all() {
         if endpoint.instance.is_empty() || endpoint.instance.len() > NAME_MAX {
-            found.push(format!("instance `{}` must have 1 to {NAME_MAX} characters", endpoint.instance));
+            found.push(format!(
+                "instance `{}` must have 1 to {NAME_MAX} characters",
+                endpoint.instance
+            ));
         }
         if !names.insert(&endpoint.instance) {
             found.push(format!("instance `{}` is named twice", endpoint.instance));
@@ -211,20 +220,31 @@ fn check_limits(table: &RouteTable, found: &mut Vec<String>) {
     }
 }
 
-fn check_listen(table: &RouteTable, others: &BTreeMap<String, RouteTable>, found: &mut Vec<String>) {
+fn check_listen(
+    table: &RouteTable,
+    others: &BTreeMap<String, RouteTable>,
+    found: &mut Vec<String>,
+) {
     if table.listen.addr.port() == 0 {
         found.push("the listener has port 0".into());
     }
     if let Some(host) = &table.listen.host
-        && (host.is_empty() || host.contains([':', '/', '@', ' ']) || http::uri::Authority::try_from(host.as_str()).is_err())
+        && (host.is_empty()
+            || host.contains([':', '/', '@', ' '])
+            || http::uri::Authority::try_from(host.as_str()).is_err())
     {
         found.push(format!("host `{host}` must be a bare host name"));
     }
     let host = |t: &RouteTable| t.listen.host.as_ref().map(|h| h.to_ascii_lowercase());
-    for other in others.values().filter(|o| o.route != table.route && o.listen.addr == table.listen.addr) {
+    for other in
+        others.values().filter(|o| o.route != table.route && o.listen.addr == table.listen.addr)
+    {
         if host(other) == host(table) {
             let claim = host(table).map_or("every host".into(), |h| format!("host `{h}`"));
-            found.push(format!("{} and {claim} belong to route `{}`", table.listen.addr, other.route));
+            found.push(format!(
+                "{} and {claim} belong to route `{}`",
+                table.listen.addr, other.route
+            ));
         }
     }
 }

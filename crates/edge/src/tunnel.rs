@@ -44,7 +44,12 @@ pub(crate) async fn request(attempt: &Attempt, call: &mut Call) -> Result<Reply,
 }
 
 /// Answers the 101 and joins both sides as soon as the caller's has switched, too.
-pub(crate) fn open(session: &Rc<Session>, mut response: Response<Incoming>, flight: Flight, caller: OnUpgrade) -> Response<AnswerBody> {
+pub(crate) fn open(
+    session: &Rc<Session>,
+    mut response: Response<Incoming>,
+    flight: Flight,
+    caller: OnUpgrade,
+) -> Response<AnswerBody> {
     let instance = hyper::upgrade::on(&mut response);
     drop(tokio::task::spawn_local(join(instance, caller, flight)));
     let (mut parts, _) = response.into_parts();
@@ -59,7 +64,8 @@ async fn join(instance: OnUpgrade, caller: OnUpgrade, flight: Flight) {
         Ok((instance, caller)) => (TokioIo::new(instance), TokioIo::new(caller)),
         Err(error) => return tracing::debug!(%error, "a side of the tunnel left while switching"),
     };
-    let mut copy = pin!(tokio::io::copy_bidirectional_with_sizes(&mut instance, &mut caller, BUFFER, BUFFER));
+    let mut copy =
+        pin!(tokio::io::copy_bidirectional_with_sizes(&mut instance, &mut caller, BUFFER, BUFFER));
     poll_fn(|cx| match flight.wait.poll_cut(cx) {
         Some(cut) => {
             let reason = if cut == Cut::Drained { Reason::Drained.as_str() } else { "leaving" };

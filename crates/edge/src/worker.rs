@@ -184,8 +184,13 @@ impl Worker {
         let token = CancellationToken::new();
         self.accepting.borrow_mut().push((addr, token.clone()));
         let port = self.ports.borrow_mut().entry(addr).or_default().clone();
-        match listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener)) {
-            Ok(listener) => drop(tokio::task::spawn_local(serve::accept(self.clone(), listener, port, token))),
+        match listener
+            .set_nonblocking(true)
+            .and_then(|()| tokio::net::TcpListener::from_std(listener))
+        {
+            Ok(listener) => {
+                drop(tokio::task::spawn_local(serve::accept(self.clone(), listener, port, token)))
+            }
             Err(error) => tracing::error!(%addr, %error, "cannot accept connections"),
         }
     }
@@ -225,7 +230,9 @@ impl Worker {
             counts: RefCell::new(
                 plan.endpoints
                     .iter()
-                    .map(|e| Count::new(e.instance.clone(), plan.table.arms[e.arm].name.as_str().into()))
+                    .map(|e| {
+                        Count::new(e.instance.clone(), plan.table.arms[e.arm].name.as_str().into())
+                    })
                     .collect(),
             ),
             replaced: Cell::new(false),
@@ -242,7 +249,9 @@ impl Worker {
                 arms.any(|(at, a)| a.deployment_id == id && (a.weight > 0 || tester == Some(at)))
             })
         };
-        let listed = |id: &str| view.is_some_and(|v| v.plan.table.arms.iter().any(|a| a.deployment_id == id));
+        let listed = |id: &str| {
+            view.is_some_and(|v| v.plan.table.arms.iter().any(|a| a.deployment_id == id))
+        };
         let drain_ms = view.or(former).map_or(0, |v| v.limits().drain_ms);
         let at = Instant::now() + Duration::from_millis(drain_ms);
         let mut drains = self.drains.borrow_mut();
