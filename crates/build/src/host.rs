@@ -242,10 +242,10 @@ impl<'a> Work<'a> {
             // Packages carry prebuilt libraries for other machines; nobody loads them here.
             return Ok(());
         }
-        if let Some(loader) = &needs.interpreter {
-            let loader = Path::new(loader);
-            if self.app.get(loader).is_some() {
-            } else if loader.exists() {
+        if let Some(loader) = needs.interpreter.as_deref().map(Path::new)
+            && self.app.get(loader).is_none()
+        {
+            if loader.exists() {
                 self.add(loader)?;
             } else {
                 self.lacks(object, &loader.display().to_string(), true);

@@ -104,7 +104,7 @@ fn forms(value: &str) -> Vec<Vec<u8>> {
 
 fn escaped(value: &str) -> Vec<u8> {
     let quoted = serde_json::to_string(value).expect("a string is valid JSON");
-    quoted[1..quoted.len() - 1].as_bytes().to_vec()
+    quoted.as_bytes()[1..quoted.len() - 1].to_vec()
 }
 
 fn url_encoded(value: &str, lower: bool, plus: bool) -> Vec<u8> {

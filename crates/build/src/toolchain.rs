@@ -40,44 +40,65 @@ const TOOLS: [&str; 8] = ["rustc", "cargo", "go", "node", "npm", "python3", "uv"
 /// Looks the toolchains up in the environment of this process.
 pub fn find() -> Found {
     let path = std::env::var("PATH").unwrap_or_default();
-    let home = std::env::var("HOME").unwrap_or_default();
+    let home = std::env::var("HOME").unwrap_or_else(|_| "/root".into());
     let rustup = std::env::var("RUSTUP_HOME").unwrap_or_else(|_| format!("{home}/.rustup"));
     let mut found = Found::default();
+    // Host folder of `PATH` to the folder that stands in for it inside.
+    let mut instead: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
     for tool in TOOLS {
-        if let Some(program) = lookup(tool, &path) {
-            found.add(tool, &program, Path::new(&rustup));
+        let Some(program) = lookup(tool, &path) else { continue };
+        let Some(folder) = program.parent() else { continue };
+        if let Some(inside) = found.add(tool, &program, Path::new(&rustup), Path::new(&home)) {
+            let known = instead.entry(folder.to_path_buf()).or_default();
+            if !known.contains(&inside) {
+                known.push(inside);
+            }
         }
     }
-    for folder in path.split(':').chain(["/usr/local/bin", "/usr/bin", "/bin"]) {
-        if is_system(Path::new(folder)) {
+    for folder in path.split(':').chain(["/usr/local/bin", "/usr/bin", "/bin"]).map(Path::new) {
+        if is_system(folder) {
             found.add_path(folder);
+        }
+        for inside in instead.get(folder).into_iter().flatten() {
+            found.add_path(inside);
         }
     }
     found
 }
 
 impl Found {
-    fn add(&mut self, tool: &str, program: &Path, rustup: &Path) {
-        let Ok(real) = program.canonicalize() else { return };
+    /// Mounts what a tool needs. Returns the folder to look it up in, unless that is a system folder anyway.
+    fn add(&mut self, tool: &str, program: &Path, rustup: &Path, home: &Path) -> Option<PathBuf> {
+        let real = program.canonicalize().ok()?;
+        let folder = program.parent()?;
         if real.file_name().is_some_and(|name| name == "rustup") {
             // The proxies choose the toolchain inside, where what a repository says about it can do no harm.
-            let Some(folder) = program.parent() else { return };
             self.mount(rustup);
             self.mount(folder);
             self.env.insert("RUSTUP_HOME".into(), rustup.display().to_string());
             self.env.insert("RUSTUP_AUTO_INSTALL".into(), "0".into());
-            self.add_path(&folder.display().to_string());
+            return Some(folder.to_path_buf());
+        }
+        let meant = if is_script(&real) { asked(tool, program) } else { None };
+        if let Some(meant) = meant.filter(|meant| meant.parent() != real.parent()) {
+            let folder = meant.parent()?;
+            self.mount_prefix(folder, home);
+            return Some(folder.to_path_buf());
+        }
+        self.mount_prefix(real.parent()?, home);
+        self.mount_prefix(folder, home);
+        (!is_system(folder)).then(|| folder.to_path_buf())
+    }
+
+    /// `PREFIX/bin` needs `PREFIX/lib` and `PREFIX/share` too; but a home folder is nobody's prefix.
+    fn mount_prefix(&mut self, folder: &Path, home: &Path) {
+        if is_system(folder) {
             return;
         }
-        let real = if is_script(&real) { asked(tool, program).unwrap_or(real) } else { real };
-        let Some(folder) = real.parent() else { return };
-        if !is_system(folder) {
-            // `PREFIX/bin/tool` needs `PREFIX/lib` and `PREFIX/share` too.
-            let named_bin = folder.file_name().is_some_and(|name| name == "bin");
-            let prefix = folder.parent().filter(|prefix| named_bin && prefix.parent().is_some());
-            self.mount(prefix.unwrap_or(folder));
-        }
-        self.add_path(&folder.display().to_string());
+        let named_bin = folder.file_name().is_some_and(|name| name == "bin");
+        let private = |prefix: &Path| home.starts_with(prefix) || prefix == home.join(".local");
+        let prefix = folder.parent().filter(|prefix| named_bin && !private(prefix));
+        self.mount(prefix.unwrap_or(folder));
     }
 
     fn mount(&mut self, folder: &Path) {
@@ -87,9 +108,10 @@ impl Found {
         }
     }
 
-    fn add_path(&mut self, folder: &str) {
-        if !self.path.iter().any(|known| known == folder) && Path::new(folder).is_dir() {
-            self.path.push(folder.to_owned());
+    fn add_path(&mut self, folder: &Path) {
+        let text = folder.display().to_string();
+        if !self.path.contains(&text) && folder.is_dir() {
+            self.path.push(text);
         }
     }
 
@@ -177,4 +199,29 @@ pub(crate) fn read_versions(output: &str, found: &Found) -> Vec<Toolchain> {
         }
     }
     tools
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_mounted_but_never_a_home() {
+        let scratch = tempfile::tempdir().unwrap();
+        let home = scratch.path().join("home");
+        #[rustfmt::skip]
+        let cases = [
+            ("opt/node/bin",        "opt/node"),
+            ("home/bin",            "home/bin"),
+            ("home/.local/bin",     "home/.local/bin"),
+            ("home/.nvm/v20/bin",   "home/.nvm/v20"),
+            ("tools",               "tools"),
+        ];
+        for (folder, expected) in cases {
+            std::fs::create_dir_all(scratch.path().join(folder)).unwrap();
+            let mut found = Found::default();
+            found.mount_prefix(&scratch.path().join(folder), &home);
+            assert_eq!(found.mounts, [scratch.path().join(expected)], "{folder}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use goblin::elf::Elf;
 use goblin::elf::header::{EM_386, EM_AARCH64, EM_ARM, EM_RISCV, EM_X86_64};
 
-/// A dynamically linked file.
+/// A program or library. One that needs nothing, such as the loader itself, has empty lists.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Needs {
     /// The loader, for programs.
@@ -21,7 +21,7 @@ pub(crate) struct Needs {
     is_64: bool,
 }
 
-/// Reads a file; none when it is no ELF file or needs nothing.
+/// Reads a file; none when it is no ELF file.
 pub(crate) fn read(path: &Path) -> io::Result<Option<Needs>> {
     let mut file = std::fs::File::open(path)?;
     let mut magic = [0; 4];
@@ -31,10 +31,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<Needs>> {
     let mut bytes = magic.to_vec();
     file.read_to_end(&mut bytes)?;
     // A broken ELF file of a test suite is somebody's data, not a program.
-    Ok(Elf::parse(&bytes)
-        .ok()
-        .map(|elf| of(&elf))
-        .filter(|needs| needs.interpreter.is_some() || !needs.libraries.is_empty()))
+    Ok(Elf::parse(&bytes).ok().map(|elf| of(&elf)))
 }
 
 fn of(elf: &Elf<'_>) -> Needs {
