@@ -1,28 +1,31 @@
 //! The way from a commit to an image: check out, fetch, build, test, pack. Each step says what it does in the log.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use humdrum_jail::{JailError, Launcher, Rung, best, probe};
+use humdrum_jail::{Launcher, Rung, best, probe};
 use humdrum_model::name::{Commit, Digest};
 use jiff::Timestamp;
 
-use crate::base::{self, Base, BaseError};
+use crate::base::{self, Base};
 use crate::compare::{Difference, differences};
-use crate::host::{self, Completion, HostError, HostFile};
+use crate::host::{self, Completion, HostFile};
 use crate::image::{Built, Materials, build_id, config, manifest};
-use crate::junit::{self, JunitError, TestReport};
+use crate::junit::{self, TestReport};
 use crate::layer::{LayerBlob, write};
 use crate::log::{LogSink, Phase};
-use crate::mask::{Masker, TooShort};
+use crate::mask::Masker;
 use crate::plan::{BuildPlan, LAYER_DEFAULT, TestPlan};
 use crate::repo::{CommitFacts, Repo, RepoError};
 use crate::sandbox::settings::HostSettings;
 use crate::sandbox::{Ran, Sandbox};
 use crate::toolchain::{self, Toolchain};
-use crate::tree::{Tree, TreeError};
+use crate::tree::Tree;
+pub use error::BuildError;
 
 /// Lock files that are recorded when the commit has them at its root.
 const LOCK_FILES: [&str; 9] = [
@@ -36,108 +39,6 @@ const LOCK_FILES: [&str; 9] = [
     "uv.lock",
     "yarn.lock",
 ];
-
-/// Why there is no image. Each completes "cannot build commit …: …".
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// The commit cannot be read or written out.
-    #[error("the commit cannot be checked out: {0}")]
-    Checkout(#[source] RepoError),
-    /// A jail cannot be made.
-    #[error("the sandbox cannot be made: {0}")]
-    Sandbox(#[source] JailError),
-    /// A command failed.
-    #[error("{phase} failed: {ending}")]
-    Command {
-        /// Fetch or build.
-        phase: Phase,
-        /// How it ended.
-        ending: String,
-        /// Its last lines, masked.
-        last_lines: Vec<String>,
-    },
-    /// Tests failed.
-    #[error("tests failed: {ending}{}", named(.report.as_ref()))]
-    Tests {
-        /// How the command ended.
-        ending: String,
-        /// What the report says, if there is one.
-        report: Option<TestReport>,
-        /// The command's last lines, masked.
-        last_lines: Vec<String>,
-    },
-    /// The tests passed and the report they should have written cannot be read.
-    #[error("the test report cannot be read: {0}")]
-    Report(#[source] JunitError),
-    /// Outputs cannot be packed.
-    #[error("the image cannot be packed: {0}")]
-    Pack(#[source] TreeError),
-    /// The image cannot be completed from this host.
-    #[error("the image cannot be completed from this host: {0}")]
-    Host(#[source] HostError),
-    /// The base image cannot be used.
-    #[error("the base image cannot be used: {0}")]
-    Base(#[source] BaseError),
-    /// `runtime` copies the host's libraries, which would replace the base's own.
-    #[error("`base` and `runtime` exclude each other: take a base that has the runtime")]
-    BaseAndRuntime,
-    /// A secret cannot be masked.
-    #[error(transparent)]
-    Secret(#[from] TooShort),
-    /// The scratch or output folder cannot be used.
-    #[error("`{path}` cannot be used")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
-
-impl BuildError {
-    /// What the person can do next, if there is something that helps more often than not.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Command { phase: Phase::Build, last_lines, .. } if tried_network(last_lines) => {
-                Some("the build has no network: download in `build.fetch`".into())
-            }
-            Self::Pack(TreeError::Missing { .. }) => Some(
-                "`build.files` names the path after `build.run`, relative to the repository".into(),
-            ),
-            Self::Host(HostError::Missing(_)) => Some(
-                "install the library on this host, link it statically, or name a `build.base`"
-                    .into(),
-            ),
-            Self::Host(HostError::NoRuntime { name }) => {
-                Some(format!("install {name}, or name a `build.base`"))
-            }
-            _ => None,
-        }
-    }
-}
-
-fn tried_network(lines: &[String]) -> bool {
-    let signs = [
-        "offline",
-        "resolve host",
-        "network is unreachable",
-        "EAI_AGAIN",
-        "No matching distribution",
-    ];
-    lines.iter().any(|line| {
-        signs.iter().any(|sign| line.to_ascii_lowercase().contains(&sign.to_ascii_lowercase()))
-    })
-}
-
-fn named(report: Option<&TestReport>) -> String {
-    const NAMED_MAX: usize = 5;
-    let Some(report) = report.filter(|report| report.failures > 0) else { return String::new() };
-    let names: Vec<_> =
-        report.failed.iter().take(NAMED_MAX).map(|case| case.name.as_str()).collect();
-    let more = report.failures.saturating_sub(names.len() as u64);
-    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("; {} of {} cases: {}{tail}", report.failures, report.cases, names.join(", "))
-}
 
 /// Builds on this host.
 #[derive(Debug, Clone)]

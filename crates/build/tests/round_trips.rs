@@ -446,3 +446,17 @@ fn answer(mut stream: TcpStream, blobs: &Path) {
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(&body).unwrap();
 }
+
+#[test]
+fn weaker_rungs_build_too_and_say_so() {
+    for rung in [Rung::Landlock, Rung::None] {
+        let project = Project::new(&[("a", "one")]);
+        let mut plan = plan(&[("/b", "b", "app")], &["/b"]);
+        plan.run = Some("cp a b; echo x > \"$HOME/x\"; cat \"$HOME/x\"".into());
+        let builder = Builder { rung, ..project.builder() };
+        let built = project.request(&plan, |request| builder.build(request));
+        let built = built.unwrap_or_else(|error| panic!("{rung:?}: {error}\n{}", project.log()));
+        assert_eq!(built.rung, rung);
+        assert!(built.notes.iter().any(|note| note.contains(rung.label())), "{:?}", built.notes);
+    }
+}
