@@ -8,6 +8,7 @@ pub mod base;
 pub mod builder;
 pub mod compare;
 pub mod detect;
+mod from_manifest;
 pub mod host;
 pub mod image;
 pub mod junit;

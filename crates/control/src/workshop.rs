@@ -7,6 +7,7 @@ use humdrum_model::ship::{BuildFacts, BuildFailure, ShipRequest};
 use crate::Pending;
 
 pub mod local;
+mod publish;
 
 /// Makes artifacts. Both calls may be repeated: the same commit gives the same artifact.
 pub trait Workshop: Send + Sync {
