@@ -389,8 +389,9 @@ mod tests {
 
     #[test]
     fn ambiguous_heads_are_refused() {
+        type Case = (&'static str, &'static [(&'static str, &'static str)], Option<&'static str>);
         #[rustfmt::skip]
-        let cases: [(&str, &[(&str, &str)], Option<&str>); 14] = [
+        let cases: [Case; 14] = [
             ("/", &[("host", "a")], None),
             ("/", &[("host", "a:80")], None),
             ("/", &[("host", "[::1]:80")], None),

@@ -32,7 +32,8 @@ type Http1Connection = http1::Connection<TokioIo<TcpStream>, RequestBody>;
 /// An HTTP/1.1 connection together with the machine that drives it.
 pub(crate) struct Link {
     pub(crate) sender: http1::SendRequest<RequestBody>,
-    connection: Http1Connection,
+    /// Boxed, because a link moves several times for each request and the connection is large.
+    connection: Box<Http1Connection>,
     /// Answered at least one request, so that its end may be mere age.
     pub(crate) used: bool,
     idle_since: Instant,
@@ -42,12 +43,12 @@ impl Link {
     /// Drives the connection; `Ready` when it is over.
     #[inline]
     pub(crate) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.connection).poll(cx).map(|_| ())
+        Pin::new(&mut *self.connection).poll(cx).map(|_| ())
     }
 
     /// Gives up driving by hand, for a connection that changes its protocol.
     pub(crate) fn into_parts(self) -> (http1::SendRequest<RequestBody>, Http1Connection) {
-        (self.sender, self.connection)
+        (self.sender, *self.connection)
     }
 }
 
@@ -103,7 +104,12 @@ impl Endpoint {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
-        Ok(Link { sender, connection, used: false, idle_since: Instant::now() })
+        Ok(Link {
+            sender,
+            connection: Box::new(connection),
+            used: false,
+            idle_since: Instant::now(),
+        })
     }
 
     /// The shared HTTP/2 connection; `None` when the instance does not speak it.

@@ -434,7 +434,7 @@ async fn exchange(attempt: &Attempt, call: &mut Call) -> Result<Reply, Trouble> 
 
 enum Sent {
     Cut(Cut),
-    Failed(TrySendError<Request<RequestBody>>),
+    Failed(Box<TrySendError<Request<RequestBody>>>),
 }
 
 /// Sends on a connection of our own and drives it until the head of the answer is there.
@@ -452,7 +452,9 @@ async fn send(
         }
         // The head appears only by driving, so waiting for it needs no waker of its own.
         let _ = link.drive(cx);
-        head.as_mut().poll(&mut Context::from_waker(Waker::noop())).map_err(Sent::Failed)
+        head.as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .map_err(|e| Sent::Failed(Box::new(e)))
     })
     .await
 }
@@ -477,7 +479,7 @@ async fn over_http2(attempt: &Attempt, call: &mut Call) -> Result<Option<Reply>,
         let mut head = pin!(sender.try_send_request(Request::from_parts(parts, body)));
         let sent = poll_fn(|cx| match attempt.poll_cut(cx, &call.upload) {
             Some(cut) => Poll::Ready(Err(Sent::Cut(cut))),
-            None => head.as_mut().poll(cx).map_err(Sent::Failed),
+            None => head.as_mut().poll(cx).map_err(|e| Sent::Failed(Box::new(e))),
         });
         match sent.await {
             Ok(response) => return Ok(Some(Reply { response, link: None })),
