@@ -15,9 +15,10 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Fields of one head; the same number that nginx and haproxy allow by default or more. Above: 431.
-pub(crate) const HEADERS_MAX: usize = 100;
 /// Bytes of a request head or of one read; the whole head must fit. Above: 431.
+///
+/// The number of fields is limited to 100 by hyper's default. Saying so explicitly would cost two allocations for each
+/// request: hyper keeps the fields on the stack only for its default.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Characters of a request id that is kept; a longer one is replaced.
 const REQUEST_ID_MAX: usize = 128;

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use crate::body::RequestBody;
-use crate::head::{HEAD_BYTES_MAX, HEADERS_MAX};
+use crate::head::HEAD_BYTES_MAX;
 use crate::sniff::{Greeting, Sniffed};
 
 /// Idle connections kept for one instance by one worker; more are closed.
@@ -100,7 +100,6 @@ impl Endpoint {
         let stream = tcp(self.addr, within).await?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
-            .max_headers(HEADERS_MAX)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;

@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::flight::Cut;
-use crate::head::{Caller, HEAD_BYTES_MAX, HEADERS_MAX};
+use crate::head::{Caller, HEAD_BYTES_MAX};
 use crate::pool::LocalExecutor;
 use crate::proxy;
 use crate::worker::{Port, Session, Worker};
@@ -101,7 +101,6 @@ async fn connection(
     } else {
         let served = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
-            .max_headers(HEADERS_MAX)
             .serve_connection(io, service)
             .with_upgrades();
         until_cut(pin!(served), &session, http1::UpgradeableConnection::graceful_shutdown).await
