@@ -3,7 +3,7 @@
 
 Every proxy splits 90/10 over two ports of one nginx worker that answers 100 bytes. The figure to compare is CPU µs per
 request (user + system time of the proxy's processes): req/s depends on what else the machine does. The edge counts for the
-judge meanwhile (1 s blocks, four instances would change nothing but the size of a block).
+judge meanwhile, in 1 s blocks.
 
     cargo build --profile dist -p humdrum-edge --example edge
     bench/edge.py [--edge PATH] [--rounds 5] [--seconds 8]
