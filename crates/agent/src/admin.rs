@@ -89,6 +89,9 @@ async fn answer(agent: Arc<Agent>, request: Request<Incoming>) -> Result<Answer,
     let get = request.method() == Method::GET;
     Ok(match parts[..] {
         ["healthz"] if get => health(&agent),
+        ["halt"] if request.method() == Method::POST => {
+            json_answer(StatusCode::OK, &json!({ "stopped": agent.halt().await }))
+        }
         ["watch"] if get => watch(&agent, &query).await,
         ["units"] if get => all(&agent),
         ["units", unit] if get => match agent.host.board.one(unit) {

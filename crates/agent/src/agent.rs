@@ -24,6 +24,8 @@ use crate::{AgentConfig, AgentError, admin, check, durable};
 const WISH_VERSION: u32 = 1;
 /// How often unused images are looked for.
 const COLLECT_EVERY: Duration = Duration::from_hours(1);
+/// Beyond the longest grace, until a halt is given up.
+const HALT_SLACK: Duration = Duration::from_secs(15);
 /// Units of one host; each has at least one task and one folder.
 const UNITS_MAX: usize = 1_000;
 
@@ -116,6 +118,26 @@ impl Agent {
         }
         drop(units);
         Ok(self.host.board.one(&unit).expect("it was put on the board just now"))
+    }
+
+    /// Stops every instance gracefully and says whether none is left. Wishes stay on the disk: the next agent meets them again.
+    pub(crate) async fn halt(&self) -> bool {
+        let mut grace_ms = 0;
+        for wish in self.units.lock().await.wishes.values() {
+            wish.send_modify(|accepted| {
+                grace_ms = grace_ms.max(accepted.spec.stop.grace_ms);
+                let spec = UnitSpec { instances: 0, ..accepted.spec.clone() };
+                *accepted = Arc::new(Accepted { version: accepted.version, spec, at_ms: accepted.at_ms });
+            });
+        }
+        let until = tokio::time::Instant::now() + Duration::from_millis(grace_ms) + HALT_SLACK;
+        while tokio::time::Instant::now() < until {
+            if self.host.board.is_quiet() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        false
     }
 
     async fn store(&self, accepted: Arc<Accepted>) -> Result<(), PutError> {

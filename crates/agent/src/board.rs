@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use humdrum_model::unit::{InstanceStatus, UnitSpec, UnitStatus};
+use humdrum_model::unit::{InstanceState, InstanceStatus, UnitSpec, UnitStatus};
 use tokio::sync::watch;
 
 /// The shared status of all units.
@@ -50,6 +50,12 @@ impl Board {
     /// One unit.
     pub(crate) fn one(&self, unit: &str) -> Option<UnitStatus> {
         self.lock().get(unit).map(|entry| entry.status(unit))
+    }
+
+    /// Whether no instance of any unit is left.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let ended = |shown: &Shown| shown.status.state == InstanceState::Exited;
+        self.lock().values().all(|entry| entry.instances.values().all(ended))
     }
 
     /// A wish was accepted.

@@ -34,11 +34,14 @@ const QUOTED: usize = 5;
 /// Longest log that is read back, bytes; older lines are in the file.
 const LOG_READ_MAX: u64 = 4 << 20;
 
+/// Opens the signing key. It is not kept in memory between builds.
+pub type KeySource = Box<dyn Fn() -> Result<PrivateKey, String> + Send + Sync>;
+
 /// Builds here.
 pub struct Local {
     builder: Builder,
     artifacts: Arc<dyn Artifacts>,
-    key: Arc<PrivateKey>,
+    key: KeySource,
     mode: BuilderMode,
     version: &'static str,
     outputs: PathBuf,
@@ -48,9 +51,9 @@ pub struct Local {
 
 impl Local {
     /// `folder`: scratch and outputs. `logs`: one file for each ship.
-    pub fn new(builder: Builder, artifacts: Arc<dyn Artifacts>, key: PrivateKey, mode: BuilderMode, version: &'static str, folder: &Path, logs: PathBuf) -> Self {
+    pub fn new(builder: Builder, artifacts: Arc<dyn Artifacts>, key: KeySource, mode: BuilderMode, version: &'static str, folder: &Path, logs: PathBuf) -> Self {
         let outputs = folder.join("outputs");
-        Self { builder, artifacts, key: Arc::new(key), mode, version, outputs, logs, turn: Semaphore::new(BUILDS) }
+        Self { builder, artifacts, key, mode, version, outputs, logs, turn: Semaphore::new(BUILDS) }
     }
 
     async fn build_one(&self, ship: &str, request: &ShipRequest) -> Result<BuildFacts, BuildFailure> {
@@ -70,6 +73,8 @@ impl Local {
     }
 
     async fn publish(&self, request: &ShipRequest, made: Made) -> Result<BuildFacts, BuildFailure> {
+        let key = tokio::task::block_in_place(|| (self.key)());
+        let key = key.map_err(|why| fail("signing-key", format!("{why}."), Some("humdrum doctor")))?;
         let input = publish::Input {
             built: &made.built,
             facts: &made.facts,
@@ -79,7 +84,7 @@ impl Local {
             tests_declared: made.manifest.test.is_some(),
             mode: &self.mode,
             version: self.version,
-            key: &self.key,
+            key: &key,
         };
         let published = publish::publish(self.artifacts.as_ref(), &input).await;
         let published = published.map_err(|error| fail("publish", format!("The artifact could not be published: {error}."), Some("humdrum doctor")))?;
