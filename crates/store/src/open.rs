@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
+pub use self::filesystem::network_kind;
 pub(crate) use self::lock::DirLock;
 pub use self::lock::LOCK_FILE;
 use self::lock::LockError;

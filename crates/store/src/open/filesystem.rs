@@ -33,7 +33,7 @@ const FUSE_LOCAL: &[&str] =
     &["fuseblk", "fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuse.ext2", "fuse.ext4", "fuse.zfs"];
 
 /// The name of the network file system that holds `dir`; `None` for a local one.
-pub(crate) fn network_kind(dir: &Path) -> io::Result<Option<String>> {
+pub fn network_kind(dir: &Path) -> io::Result<Option<String>> {
     // The number is 32 bits wide in a field of the machine's word, sign-extended where that is 32 bits too.
     let magic = rustix::fs::statfs(dir)?.f_type as u32;
     let mount_type = match magic {
