@@ -10,6 +10,7 @@ pub(crate) mod abort;
 pub(crate) mod approve;
 pub(crate) mod build;
 pub(crate) mod demo;
+pub(crate) mod docs;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod explain;
@@ -73,6 +74,9 @@ pub(crate) enum Command {
     Sim(sim::Sim),
     /// Print the version.
     Version(version::Version),
+    /// Print this reference as Markdown.
+    #[command(name = "__docs", hide = true)]
+    Docs(docs::Docs),
     /// Run one role in the foreground (for systemd).
     #[command(hide = true)]
     Role(role::Role),
@@ -101,6 +105,7 @@ pub(crate) fn run(command: Command, places: &Places, ui: &Ui) -> Outcome {
         Command::Log(command) => command.run(places, ui),
         Command::Sim(command) => command.run(places, ui),
         Command::Version(command) => command.run(places, ui),
+        Command::Docs(command) => command.run(places, ui),
         Command::Role(command) => command.run(places, ui),
     }
 }
