@@ -19,8 +19,9 @@ pub use decide::Command;
 pub use event::{Event, Outgoing};
 pub use explain::{Explanation, Progress, WaitKind};
 pub use state::{
-    Admission, Bundle, Deploy, Ended, JudgeSettings, Kind, OnRegression, Outcome, Paused, Placement,
-    Returning, Rollout, RouteState, Seen, SlotState, StageSettings, StageVerdict, UnitWish,
+    Admission, Bundle, Deploy, Ended, JudgeSettings, Kind, OnRegression, Outcome, Paused,
+    Placement, Returning, Rollout, RouteState, Seen, SlotState, StageSettings, StageVerdict,
+    UnitWish,
 };
 pub use wanted::{Effect, SmokeThrough};
 

@@ -158,6 +158,20 @@ impl State {
     }
 }
 
+impl Command {
+    /// What another run must hear when this command was refused: a ship whose admission a placement did not take would wait for ever.
+    pub fn refused(&self, refusal: &Refusal) -> Option<Message> {
+        let Self::Placement(rollout::Command::Admit(admission)) = self else { return None };
+        let ship = admission.ship.clone()?;
+        let index = admission.deployment_id.rsplit_once('-')?.1.parse().ok()?;
+        Some(Message::To {
+            run: ship,
+            dedup: format!("refused/{}", admission.deployment_id),
+            command: Self::Ship(ShipCommand::AdmissionRefused { index, refusal: refusal.clone() }),
+        })
+    }
+}
+
 impl Event {
     /// The type name in the feed.
     pub fn kind(&self) -> &'static str {

@@ -6,7 +6,7 @@ use super::decide::{ago, plan_of, release_subject};
 use super::event::Event;
 use super::plan::Step;
 use super::settle::settle;
-use super::state::{Admission, Ended, Outcome, Placement, Rollout};
+use super::state::{Admission, Ended, Outcome, Paused, Placement, Rollout};
 use crate::name::Slot;
 use crate::release::ReleaseId;
 use crate::report::{Report, percent, spoken};
@@ -17,6 +17,8 @@ pub(super) const GATE_MS: u64 = 60_000;
 pub(super) const CONFIRM_MS: u64 = 30_000;
 /// A drained slot has been without a request for this long.
 pub(super) const QUIET_MS: u64 = 300;
+/// After a stage's deadline the judge has so long to say how it ended: a block, a look and a message.
+pub(super) const WORD_MS: i64 = 10_000;
 /// Steps that one command may walk: plans are far shorter.
 const WALK_MAX: usize = 200;
 
@@ -253,6 +255,7 @@ impl<'a> Draft<'a> {
                 self.fail(Report::new([why]).next(format!("humdrum log {}", self.state.id)));
             }
             Some(Step::Expose { weight }) => return self.walk_expose(&rollout, *weight, late),
+            Some(Step::Judge { .. }) => return self.walk_judged(&rollout),
             Some(Step::Hold { .. }) if late => self.next_step(),
             Some(Step::Drain { .. }) => {
                 let former = self.state.slot(rollout.slot.other());
@@ -291,6 +294,29 @@ impl<'a> Draft<'a> {
         }
         sentences.push("No user met the release.".into());
         self.fail(Report::new(sentences).next(format!("humdrum log {}", self.state.id)));
+        true
+    }
+
+    /// A judge that says nothing at all, not even that it cannot tell, neither promotes nor rolls back: a person decides.
+    fn walk_judged(&mut self, rollout: &Rollout) -> bool {
+        if rollout.silent_at().is_none_or(|silent_at| self.now < silent_at) {
+            return false;
+        }
+        let report = Report::new([
+            format!(
+                "The judge gave no word within {}: the edge's counts could not be read.",
+                ago(rollout.entered, self.now)
+            ),
+            format!(
+                "The rollout stays at {} and waits for a person since {}.",
+                percent(rollout.weight),
+                self.now.strftime("%T UTC")
+            ),
+        ])
+        .next(format!("humdrum approve {0} (go on) or humdrum abort {0}", self.state.id));
+        let paused = Paused { since: self.now, report: report.clone(), verdict: None };
+        self.report = report;
+        self.push(Event::RolloutPaused { paused });
         true
     }
 
@@ -389,6 +415,13 @@ fn ended(rollout: &Rollout, outcome: Outcome, report: Report, now: Timestamp) ->
         zero_at: rollout.returning.as_ref().and_then(|returning| returning.zero_at),
         verdicts: rollout.verdicts.clone(),
         gates: rollout.gates.clone(),
+    }
+}
+
+impl Rollout {
+    /// When a judged stage without a word from the judge is given to a person.
+    pub(super) fn silent_at(&self) -> Option<Timestamp> {
+        self.until?.checked_add(SignedDuration::from_millis(WORD_MS)).ok()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Folds events into the state. Total: it cannot fail, so recovery is a fold.
 
+use jiff::Timestamp;
+
 use super::event::Event;
 use super::plan::Step;
 use super::state::{HISTORY_MAX, Placement, Returning, Rollout, SlotState, UnitWish};
@@ -48,6 +50,8 @@ impl Placement {
             Event::ReleaseHeld { .. } | Event::SmokePassed { .. } => {}
             Event::RolloutEnded { ended } => {
                 self.rollout = None;
+                // What waited for its turn and then had nothing to do is over as well.
+                self.queued.take_if(|queued| queued.deployment_id == ended.deployment_id);
                 self.history.push((**ended).clone());
                 let surplus = self.history.len().saturating_sub(HISTORY_MAX);
                 self.history.drain(..surplus);
@@ -70,13 +74,13 @@ impl Placement {
                 let state = self.slot_mut(*slot);
                 let same = state.content.as_ref() == Some(&bundle);
                 // A rollback finds its release in the slot, verified before; anything new has to prove itself.
+                // What was seen belongs to the instances that were there before, whose crashes are not the new one's.
                 *state = SlotState {
                     run: true,
                     verified: same && state.verified,
                     content: Some(bundle),
                     wish: state.wish.take(),
                     accepted: state.accepted,
-                    seen: std::mem::take(&mut state.seen),
                     ..SlotState::default()
                 };
             }
@@ -119,12 +123,16 @@ impl Placement {
                 self.route.accepted = *generation;
                 self.route.problem = None;
                 let settled = self.route.settled();
-                if let Some(returning) =
-                    self.rollout.as_mut().and_then(|rollout| rollout.returning.as_mut())
+                if let Some(rollout) = &mut self.rollout
+                    && let Some(returning) = &mut rollout.returning
                     && settled
                     && returning.zero_at.is_none()
                 {
+                    // The drain time counts from the confirmed 0: an edge that was late gets no less time to drain.
+                    let drain = returning.drain_until.duration_since(returning.since);
                     returning.zero_at = Some(*at);
+                    returning.drain_until = at.checked_add(drain).unwrap_or(Timestamp::MAX);
+                    rollout.until = Some(returning.drain_until);
                 }
             }
             Event::RouteDrifted { .. } => self.route.drifted = true,
@@ -151,7 +159,11 @@ impl Rollout {
                 self.weight_max = self.weight_max.max(*weight);
             }
             Event::Judged { verdict } => self.verdicts.push(verdict.clone()),
-            Event::RolloutPaused { paused } => self.paused = Some(paused.clone()),
+            Event::RolloutPaused { paused } => {
+                // A person is awaited, not the stage's deadline any more.
+                self.until = None;
+                self.paused = Some(paused.clone());
+            }
             Event::RolloutResumed { .. } => self.paused = None,
             Event::ReturnStarted { outcome, report, at, drain_until } => {
                 self.weight = 0;

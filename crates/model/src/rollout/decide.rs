@@ -383,6 +383,9 @@ fn unit_seen(draft: &mut Draft<'_>, slot: Slot, status: &UnitStatus, known: Opti
     if status.generation < wished {
         return Report::default(); // What runs there is still the former wish's.
     }
+    if known.is_none() && accepted >= wished {
+        return Report::default(); // A late answer to an order that was confirmed meanwhile: what confirmed it is newer.
+    }
     if accepted < wished {
         draft.push(Event::UnitAccepted { slot, generation: wished });
     }
@@ -442,7 +445,9 @@ fn route_seen(draft: &mut Draft<'_>, status: &RouteStatus, known: Option<u64>) -
     {
         draft.push(Event::RouteAccepted { fence: status.fence, generation: wished, at: draft.now });
     }
-    for flight in &status.in_flight {
+    // Gauges of an older table are from before the slot's weight changed: they say nothing about its draining.
+    let present = status.generation >= wished;
+    for flight in status.in_flight.iter().filter(|_| present) {
         let slot = draft.state.slot(flight.slot);
         // Only a slot that is being drained is of interest; the rest would fill the feed with gauges.
         if draft.drains(flight.slot)

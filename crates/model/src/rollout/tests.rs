@@ -418,7 +418,8 @@ fn guardrails_need_no_statistics() {
     world.admit("d-2", "two", false).unwrap();
     let generation = world.placement.b.accepted;
     let crash = status(generation, 2, InstanceState::Ready, guardrail::RESTARTS_MAX);
-    world.send(Command::UnitSeen { slot: Slot::B, status: Box::new(crash), known: None }).unwrap();
+    let known = Some(generation);
+    world.send(Command::UnitSeen { slot: Slot::B, status: Box::new(crash), known }).unwrap();
     assert_eq!(world.traffic(), "a100 b0");
     world.run();
     world.wait(0);
@@ -465,7 +466,8 @@ fn no_step_up_without_a_way_back() {
     world.first_release();
     world.admit("d-2", "two", false).unwrap();
     let sick = status(world.placement.a.accepted, 2, InstanceState::Unhealthy, 0);
-    world.send(Command::UnitSeen { slot: Slot::A, status: Box::new(sick), known: None }).unwrap();
+    let known = Some(world.placement.a.accepted);
+    world.send(Command::UnitSeen { slot: Slot::A, status: Box::new(sick), known }).unwrap();
     world.verdict(0, Verdict::Pass);
     assert_eq!(
         world.traffic(),
@@ -519,4 +521,111 @@ fn the_same_release_again_is_nothing_to_do() {
     world.admit("d-2", "one", false).unwrap();
     assert_eq!(world.last().0, Outcome::AlreadyThere);
     assert_eq!(world.tables.len(), tables);
+}
+
+#[test]
+fn the_stable_release_again_ends_what_was_under_way_once() {
+    let mut world = World::new();
+    world.first_release();
+    world.admit("d-2", "two", false).unwrap();
+    world.admit("d-3", "one", false).unwrap();
+    world.wait(0);
+    let ends = world.placement.history.iter().map(|it| it.outcome).collect::<Vec<_>>();
+    assert_eq!(ends, [Outcome::Promoted, Outcome::Superseded, Outcome::AlreadyThere]);
+    assert!(world.placement.queued.is_none() && world.placement.rollout.is_none());
+}
+
+#[test]
+fn the_drain_time_counts_from_the_confirmed_zero() {
+    let mut world = World::new();
+    world.first_release();
+    world.admit("d-2", "two", false).unwrap();
+    world.send(Command::Abort { by: "ada".into(), why: "wrong branch".into() }).unwrap();
+    // The edge cannot be reached for longer than the drain time of 5 s, and then has open requests.
+    world.now = world.now.checked_add(SignedDuration::from_secs(60)).unwrap();
+    let generation = world.placement.route.wish.as_ref().unwrap().generation;
+    let mut busy = world.route(generation, 0);
+    if let Command::RouteSeen { status, .. } = &mut busy {
+        status.in_flight[1].requests = 2;
+    }
+    world.send(busy).unwrap();
+    world.send(Command::Tick).unwrap();
+    assert!(world.placement.b.run, "V5: they get their drain time");
+    world.now = world.now.checked_add(SignedDuration::from_secs(5)).unwrap();
+    world.send(Command::Tick).unwrap();
+    assert!(!world.placement.b.run);
+}
+
+#[test]
+fn gauges_of_an_older_table_drain_nothing() {
+    let mut world = World::new();
+    world.first_release();
+    world.admit("d-2", "two", false).unwrap();
+    let before = world.route(world.placement.route.accepted - 1, 1_000_000);
+    world.send(Command::Abort { by: "ada".into(), why: "wrong branch".into() }).unwrap();
+    world.send(before).unwrap();
+    let mut busy = world.route(world.placement.route.wish.as_ref().unwrap().generation, 0);
+    if let Command::RouteSeen { status, .. } = &mut busy {
+        status.in_flight[1].requests = 2;
+    }
+    world.send(busy).unwrap();
+    assert!(world.placement.b.run, "V5");
+}
+
+#[test]
+fn crashes_of_the_former_release_are_not_the_next_ones() {
+    let mut world = World::new();
+    world.first_release();
+    world.healthy = false;
+    world.admit("d-2", "two", false).unwrap();
+    let seen = Seen {
+        name: "i0".into(),
+        addr: "127.0.0.1:2000".parse().unwrap(),
+        state: InstanceState::BackingOff,
+        restarts: guardrail::RESTARTS_MAX,
+        last_exit: None,
+        last_lines: vec![],
+    };
+    world.placement.b.seen = vec![seen];
+    world.placement.apply(&Event::SlotFilled { slot: Slot::B });
+    let fine = status(world.placement.a.accepted, 2, InstanceState::Ready, 0);
+    let known = Some(world.placement.a.accepted);
+    world.send(Command::UnitSeen { slot: Slot::A, status: Box::new(fine), known }).unwrap();
+    assert!(world.placement.rollout.as_ref().unwrap().returning.is_none());
+}
+
+#[test]
+fn a_late_answer_to_a_confirmed_order_changes_nothing() {
+    let mut world = World::new();
+    world.first_release();
+    world.admit("d-2", "two", false).unwrap();
+    let late = status(world.placement.b.accepted, 2, InstanceState::Starting, 0);
+    world.send(Command::UnitSeen { slot: Slot::B, status: Box::new(late), known: None }).unwrap();
+    assert_eq!(world.traffic(), "a99 b1");
+}
+
+#[test]
+fn a_judge_without_a_word_leaves_it_to_a_person() {
+    let mut world = World::new();
+    world.first_release();
+    world.admit("d-2", "two", false).unwrap();
+    world.wait(60_000);
+    assert!(world.placement.rollout.as_ref().unwrap().paused.is_none(), "it may still speak");
+    world.wait(10_000);
+    assert_eq!(world.traffic(), "a99 b1", "V7");
+    assert_eq!(world.placement.explain(None, world.now).waits_for, WaitKind::Person);
+    assert_eq!(
+        world.placement.awaits(),
+        (None, "a person".into()),
+        "V11: no timer that wakes nobody"
+    );
+}
+
+#[test]
+fn while_the_edge_is_silent_no_timer_runs_on_the_way_back() {
+    let mut world = World::new();
+    world.first_release();
+    world.admit("d-2", "two", false).unwrap();
+    world.send(Command::Abort { by: "ada".into(), why: "wrong branch".into() }).unwrap();
+    assert_eq!(world.placement.awaits(), (None, "the edge".into()));
 }

@@ -136,6 +136,12 @@ impl Placement {
             (_, _, Some(Step::Hold { .. })) => "the soak",
             (_, _, None) => "the next step",
         };
-        (rollout.until, party.into())
+        let until = match (&rollout.returning, rollout.step()) {
+            // Nothing is taken away before the edge has confirmed 0, however late it is: time alone changes nothing.
+            (Some(_), _) if !self.route.settled() => None,
+            (None, Some(Step::Judge { .. })) => rollout.silent_at(),
+            _ => rollout.until,
+        };
+        (until, party.into())
     }
 }
