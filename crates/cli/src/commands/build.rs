@@ -14,6 +14,7 @@ use humdrum_build::layout::write_layout;
 use humdrum_build::log::{LogSink, Phase};
 use humdrum_build::plan::BuildPlan;
 use humdrum_build::repo::CommitFacts;
+use humdrum_build::toolchain::Toolchain;
 use humdrum_jail::Launcher;
 use serde::Serialize;
 
@@ -255,8 +256,12 @@ impl Done<'_> {
 }
 
 fn materials(materials: &Materials) -> Vec<String> {
-    let mut lines: Vec<String> =
-        materials.toolchains.iter().map(|tool| tool.version.clone()).collect();
+    // Some programs leave their name out of what they say about their version.
+    let named = |tool: &Toolchain| {
+        let said = tool.version.to_ascii_lowercase().starts_with(&tool.name);
+        if said { tool.version.clone() } else { format!("{} {}", tool.name, tool.version) }
+    };
+    let mut lines: Vec<String> = materials.toolchains.iter().map(named).collect();
     lines.extend(materials.base.iter().map(|(name, digest)| format!("base {name} ({digest})")));
     lines.extend(materials.lock_files.iter().map(|(name, digest)| format!("{name} {digest}")));
     if !materials.host_files.is_empty() {
@@ -309,10 +314,9 @@ fn failed(error: &BuildError) -> Failure {
             Failure::new(Exit::Failed, code, format!("no image was made: {other}"))
         }
     };
-    match error.hint() {
-        Some(hint) => failure.next(hint),
-        None => failure,
-    }
+    let next = failure.next.clone();
+    let usual = "mend what the last lines say, commit it, and build again";
+    failure.next(error.hint().or(next).unwrap_or_else(|| usual.into()))
 }
 
 fn quote(failure: Failure, lines: &[String]) -> Failure {

@@ -9,7 +9,7 @@ use humdrum_build::repo::Repo;
 use humdrum_model::manifest::{FILE_NAME, Manifest};
 use serde::Serialize;
 
-use super::build::source::real_folder;
+use super::build::source::{manifest_path, real_folder};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::places::{Places, unusable};
 use crate::ui::{Tone, Ui};
@@ -39,7 +39,7 @@ struct Written {
 impl Init {
     pub(crate) fn run(self, _places: &Places, ui: &Ui) -> Outcome {
         let folder = real_folder(&self.folder)?;
-        let path = self.folder.join(FILE_NAME);
+        let path = manifest_path(&self.folder);
         if path.symlink_metadata().is_ok() {
             return Err(exists(&path));
         }

@@ -15,6 +15,10 @@ use crate::ui::Ui;
 /// Largest recording, bytes: a million blocks of a small service.
 const RECORDING_BYTES_MAX: u64 = 1 << 30;
 
+/// What helps with every recording that cannot be read.
+const NEXT: &str =
+    "docs/judge.md describes the lines; `humdrum judge export DEPLOYMENT` writes them";
+
 #[derive(Debug, Args)]
 pub(crate) struct Judge {
     #[command(subcommand)]
@@ -61,9 +65,7 @@ fn replay_all(files: &[PathBuf], ui: &Ui) -> Outcome {
                 format!("`{name}` cannot be judged: line {}: {}", error.line, error.what),
             )
             .at(format!("{name}:{}", error.line))
-            .next(
-                "docs/judge.md describes the lines; `humdrum judge export DEPLOYMENT` writes them",
-            )
+            .next(NEXT)
         })?;
         // Made for machines whether `--json` was given or not.
         ui.raw(&serde_json::to_string(&report).expect("a report holds only texts and numbers"));
@@ -74,7 +76,9 @@ fn replay_all(files: &[PathBuf], ui: &Ui) -> Outcome {
 fn read(path: &Path) -> Result<String, Failure> {
     let name = path.display();
     let failure = |why: &dyn std::error::Error| {
-        Failure::new(Exit::BadInput, "recording", format!("`{name}` cannot be read")).cause(why)
+        Failure::new(Exit::BadInput, "recording", format!("`{name}` cannot be read"))
+            .cause(why)
+            .next(NEXT)
     };
     let mut bytes = Vec::new();
     let read = match path.to_str() {
@@ -85,13 +89,13 @@ fn read(path: &Path) -> Result<String, Failure> {
     read.map_err(|error| failure(&error))?;
     if bytes.len() as u64 > RECORDING_BYTES_MAX {
         let what = format!("`{name}` has more than {RECORDING_BYTES_MAX} bytes");
-        return Err(Failure::new(Exit::BadInput, "recording", what));
+        return Err(Failure::new(Exit::BadInput, "recording", what).next(NEXT));
     }
     String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
         let what = format!("`{name}` cannot be judged: line {line}: it is not UTF-8");
-        Failure::new(Exit::BadInput, "recording", what).at(format!("{name}:{line}"))
+        Failure::new(Exit::BadInput, "recording", what).at(format!("{name}:{line}")).next(NEXT)
     })
 }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use self::forecast::{Assumed, Ladder};
 use super::block_on;
-use super::build::source::{self, Source, real_folder};
+use super::build::source::{self, Source, manifest_path, real_folder};
 use crate::client::Client;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::places::{Places, unusable};
@@ -152,7 +152,7 @@ impl Plan {
 
 fn read(folder: &Path) -> Result<String, Failure> {
     use std::io::Read;
-    let path = folder.join(FILE_NAME);
+    let path = manifest_path(folder);
     let mut bytes = Vec::new();
     let read = std::fs::File::open(&path)
         .and_then(|file| file.take(MANIFEST_BYTES_MAX).read_to_end(&mut bytes));
@@ -198,7 +198,7 @@ fn phases(manifest: &Manifest) -> Vec<Phase> {
         (None, true) => ", with the libraries they need from this host".into(),
         (None, false) => format!(", with {} and its libraries from this host", runtimes(manifest)),
     };
-    phases.push(phase("pack", format!("{} paths{base}", build.files.len()), false));
+    phases.push(phase("pack", format!("{}{base}", counted(build.files.len(), "path")), false));
     phases.push(phase("evidence", "SBOM, provenance and signature beside the image".into(), false));
     phases
 }
@@ -312,11 +312,7 @@ fn show_environment(number: usize, environment: &Environment, ui: &Ui) {
     let host = environment.host.as_ref().map(|host| format!(" for {host}")).unwrap_or_default();
     let after =
         environment.after.as_ref().map(|after| format!(", after {after}")).unwrap_or_default();
-    let copies = if environment.instances == 1 {
-        "1 instance".into()
-    } else {
-        format!("{} instances", environment.instances)
-    };
+    let copies = counted(environment.instances as usize, "instance");
     ui.line(format!(
         "{number}. {}  {port}{host}, {copies}{after}",
         ui.tone(Tone::Strong, &environment.name)
@@ -326,8 +322,8 @@ fn show_environment(number: usize, environment: &Environment, ui: &Ui) {
     }
     if environment.smoke > 0 {
         ui.line(format!(
-            "   smoke checks: {} requests or commands, before any weight and again at 100 %",
-            environment.smoke
+            "   smoke: {}, before any weight and again at 100 %",
+            counted(environment.smoke, "check")
         ));
     }
     match &environment.ladder {
@@ -343,6 +339,10 @@ fn show_environment(number: usize, environment: &Environment, ui: &Ui) {
             forecast::span(environment.soak_s)
         ));
     }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn show_holds(holds: &Holds, ui: &Ui) {

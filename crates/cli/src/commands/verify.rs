@@ -208,6 +208,7 @@ fn bad_trust(path: &std::path::Path, error: &dyn std::error::Error) -> Failure {
         format!("`{}` names no key that can be trusted", path.display()),
     )
     .cause(error)
+    .next("--key takes a public key (PEM), --trust a trust root: docs/evidence.md")
 }
 
 /// The evidence crate's answer in the shape that is printed.

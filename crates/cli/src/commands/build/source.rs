@@ -58,6 +58,11 @@ impl Source {
     }
 }
 
+/// The manifest's path as people say it: no `./` before what is here.
+pub(crate) fn manifest_path(folder: &Path) -> PathBuf {
+    if folder == Path::new(".") { FILE_NAME.into() } else { folder.join(FILE_NAME) }
+}
+
 /// The folder itself, or that it is none.
 pub(crate) fn real_folder(folder: &Path) -> Result<PathBuf, Failure> {
     let none = || {
@@ -66,6 +71,7 @@ pub(crate) fn real_folder(folder: &Path) -> Result<PathBuf, Failure> {
             "folder",
             format!("`{}` is not a folder that can be read", folder.display()),
         )
+        .next("name a folder that exists")
     };
     let real = folder.canonicalize().map_err(|error| none().cause(&error))?;
     if real.is_dir() { Ok(real) } else { Err(none()) }

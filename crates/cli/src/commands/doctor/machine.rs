@@ -116,10 +116,13 @@ fn tools() -> Check {
 /// `cargo 1.95.0`: the first word of the version output that has a digit in it.
 pub(super) fn tool_version(tool: &str) -> Option<String> {
     let said = version(tool, if tool == "go" { "version" } else { "--version" })?;
-    let number = said
-        .split_whitespace()
-        .find(|word| word.trim_start_matches(|c: char| !c.is_ascii_digit()).contains('.'));
-    Some(format!("{tool} {}", number.unwrap_or("of an unknown version")))
+    // The shortest of what programs say: `v20.1.0`, `go1.26.8`, `12.2.0-14)`.
+    let bare = |word: &'_ str| {
+        let digits = word.trim_start_matches(|c: char| !c.is_ascii_digit());
+        digits.trim_end_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
+    };
+    let number = said.split_whitespace().map(bare).find(|word| word.contains('.'));
+    Some(format!("{tool} {}", number.as_deref().unwrap_or("of an unknown version")))
 }
 
 /// The first line that a program says about its version; run in `/`, where no repository can choose another one.

@@ -106,7 +106,10 @@ impl<'a> Layout<'a> {
         };
         let unknown = |what: String| {
             let what = format!("`{}` {what}; {}", self.folder.display(), known());
+            let first = self.images().find_map(|entry| entry.names.first().cloned());
+            let next = format!(":{}", first.unwrap_or_else(|| "TAG".into()));
             Failure::new(Exit::BadInput, "unknown-image", what)
+                .next(format!("humdrum verify oci:{}{next}", self.folder.display()))
         };
         match pick {
             Pick::Digest(digest) => {

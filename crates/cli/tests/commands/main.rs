@@ -1,0 +1,13 @@
+//! The commands as people run them: the real program, in folders of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
+
+mod docs;
+mod doctor;
+mod errors;
+mod init;
+mod judge;
+mod plan;
+mod ship;
+mod stage;
+mod verify;
