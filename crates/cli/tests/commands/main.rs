@@ -9,5 +9,6 @@ mod init;
 mod judge;
 mod plan;
 mod ship;
+mod sim;
 mod stage;
 mod verify;
