@@ -5,6 +5,7 @@
 
 mod acts;
 mod cast;
+pub mod command;
 mod coverage;
 mod history;
 mod invariant;
@@ -13,6 +14,7 @@ mod people;
 mod queue;
 mod replica;
 mod rng;
+mod scenario;
 mod stage;
 mod trial;
 mod words;
@@ -21,3 +23,4 @@ mod world;
 pub use crate::coverage::Coverage;
 pub use crate::history::{Options, Summary, Violation, run, shrink};
 pub use crate::many::{Report, run_many};
+pub use crate::scenario::{Played, ScenarioError, play};

@@ -16,6 +16,160 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
 }
 
+/// What every test run must meet, or the simulation proves less than it says.
+const MET: &[(&str, &[&str])] = &[
+    (
+        "outcome",
+        &[
+            "promoted",
+            "already_there",
+            "rolled_back",
+            "aborted",
+            "superseded",
+            "refused",
+            "failed",
+            "held",
+        ],
+    ),
+    (
+        "planned step",
+        &[
+            "gate",
+            "approve",
+            "prepare",
+            "smoke",
+            "smoke through edge",
+            "expose",
+            "judge",
+            "hold",
+            "drain",
+        ],
+    ),
+    ("rollout", &["all at once", "canary", "rollback"]),
+    ("verdict", &["PASS", "FAIL", "INCONCLUSIVE", "INSUFFICIENT", "INVALID"]),
+    ("real verdict", &["PASS", "FAIL"]),
+    (
+        "ship ended",
+        &[
+            "promoted",
+            "build_failed",
+            "verify_failed",
+            "aborted",
+            "rolled_back",
+            "superseded",
+            "refused",
+            "failed",
+            "held",
+        ],
+    ),
+    (
+        "person",
+        &[
+            "ship",
+            "approve",
+            "abort",
+            "abort ship",
+            "rollback",
+            "hold release",
+            "hold digest",
+            "hold service",
+            "hold environment",
+            "unhold",
+        ],
+    ),
+    (
+        "crash",
+        &[
+            "before commit",
+            "after commit",
+            "before effect",
+            "after effect",
+            "before signal",
+            "after signal",
+        ],
+    ),
+    (
+        "fault",
+        &[
+            "crash between",
+            "process stands still",
+            "clock jumps",
+            "agent unreachable",
+            "edge unreachable",
+            "bad network",
+            "agent forgets",
+            "edge forgets",
+            "instance dies",
+            "evidence unreachable",
+        ],
+    ),
+    (
+        "event",
+        &[
+            "take-over",
+            "restart",
+            "stale commit refused",
+            "late order refused by its fence",
+            "message lost",
+            "repeated wish heard once",
+            "answer of a replaced effect",
+            "unknown effect observed",
+            "unknown effect was done",
+            "real judge block",
+            "real judge rebuilt",
+        ],
+    ),
+    // Every kind of event but `shipped`, which a ship's first state stands for.
+    (
+        "recorded",
+        &[
+            "rollout_started",
+            "admission_queued",
+            "queued_dropped",
+            "step_entered",
+            "gates_checked",
+            "approved",
+            "slot_filled",
+            "slot_retired",
+            "unit_wished",
+            "unit_accepted",
+            "unit_drifted",
+            "instances_changed",
+            "exposed",
+            "route_wished",
+            "route_accepted",
+            "route_drifted",
+            "route_problem",
+            "flight_seen",
+            "smoke_passed",
+            "judged",
+            "rollout_paused",
+            "rollout_resumed",
+            "return_started",
+            "release_held",
+            "stable_moved",
+            "rollout_ended",
+            "built",
+            "build_failed",
+            "phase_entered",
+            "stop_reached",
+            "ship_ended",
+            "hold_placed",
+            "hold_lifted",
+        ],
+    ),
+];
+
+fn check_met(report: &Report) {
+    let missing: Vec<String> = MET
+        .iter()
+        .flat_map(|(kind, words)| words.iter().map(move |word| (*kind, *word)))
+        .filter(|(kind, word)| report.coverage.of(kind, word) == 0)
+        .map(|(kind, word)| format!("{kind}: {word}"))
+        .collect();
+    assert!(missing.is_empty(), "never met: {missing:?}");
+}
+
 fn check(report: &Report) {
     assert!(report.is_clean(), "\n{}", report.text());
 }
@@ -31,6 +185,9 @@ fn histories() {
         report.coverage.table(report.count)
     );
     check(&report);
+    if report.count >= 2_000 {
+        check_met(&report);
+    }
     let base = std::collections::hash_map::RandomState::new();
     let base = std::hash::BuildHasher::hash_one(&base, 0) >> 1;
     println!("random base {base}");
