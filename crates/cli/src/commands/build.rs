@@ -166,10 +166,9 @@ impl Done<'_> {
                 .map_err(|error| unusable(folder, &error))?;
         }
         self.show(built);
-        let differences = differences.map(|found| {
+        if let Some(found) = differences {
             self.compare(found);
-            found
-        });
+        }
         self.ui.document(&self.report(built, differences));
         let equal = differences.is_none_or(<[_]>::is_empty);
         Ok(if equal { Exit::Ok } else { Exit::Failed })

@@ -128,7 +128,7 @@ fn notes(mut notes: Vec<String>, manifest: &Manifest) -> Vec<String> {
     notes.push("`run.command`: the program must listen on 127.0.0.1 at the port in $PORT".into());
     if let Some(path) = &manifest.run.health.path {
         notes.push(format!("`run.health`: `{path}` must answer 200 when the service is ready; leave the key out where an open port is enough"));
-        if manifest.smoke.iter().next().is_some() {
+        if !manifest.smoke.is_empty() {
             notes.push(format!("`smoke`: what every release must answer before it gets traffic; now `{path}` with 200"));
         }
     }
