@@ -220,10 +220,6 @@ impl Cast {
         &self.players.get(commit).expect("only who entered is shipped").1
     }
 
-    pub(crate) fn of_mut(&mut self, name: &str) -> Option<&mut Character> {
-        self.players.get_mut(commit(name).as_str()).map(|player| &mut player.1)
-    }
-
     /// The name that people of the history use: `two`.
     pub(crate) fn name(&self, commit: &str) -> &str {
         self.players.get(commit).map_or("nobody", |player| &player.0)

@@ -204,7 +204,7 @@ impl Stage {
         }
         let it = &mut self.replicas[process.replica];
         it.kept += 1;
-        if it.kept % ADOPT_EVERY == 0 && self.is_alive(process) {
+        if it.kept.is_multiple_of(ADOPT_EVERY) && self.is_alive(process) {
             self.adopt(process);
         }
         if self.is_alive(process) {

@@ -207,3 +207,14 @@ fn a_seed_replays_identically() {
         }
     }
 }
+
+#[test]
+fn the_command_prints_traces_and_sums() {
+    let one = humdrum_sim::command::seeds(7, 1, 1, true);
+    assert!(one.ok && one.text.contains("control 0 starts"), "{}", one.text);
+    let last = one.text.lines().last().unwrap_or_default();
+    assert!(last.starts_with("seed 7: ") && last.contains("0 violations"), "{last}");
+    let many = humdrum_sim::command::seeds(7, 20, 2, false);
+    assert!(many.text.starts_with("20 histories (seeds 7 to 26), "), "{}", many.text);
+    assert!(humdrum_sim::command::script("at 1h ship one").is_err());
+}
