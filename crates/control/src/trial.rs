@@ -195,7 +195,7 @@ impl Trial {
 
     fn reached(&self, stage: usize, outcome: &Outcome) -> Command {
         let sentence = outcome.sentence(now().strftime("%T UTC"));
-        Command::VerdictReached { deployment_id: self.deployment_id.clone(), verdict: self.verdict(stage, outcome.verdict, format!("{sentence}.")) }
+        Command::VerdictReached { deployment_id: self.deployment_id.clone(), verdict: self.verdict(stage, outcome.verdict, format!("{}.", sentence.trim_end_matches('.'))) }
     }
 
     fn verdict(&self, stage: usize, verdict: Verdict, sentence: String) -> StageVerdict {

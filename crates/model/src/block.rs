@@ -41,12 +41,15 @@ pub struct Cell {
     pub latency: BTreeMap<i32, u64>,
 }
 
-/// The bucket of a latency in ms: the smallest `k` with `ms <= LATENCY_BASE^k`, at least -346 (about 1 µs).
+/// The bucket of a latency in ms: the smallest `k` with `ms <= LATENCY_BASE^k`, at least 0.
+///
+/// Below 1 ms everything is one bucket: no user feels it, and on an idle machine a cold cache alone doubles it, which would roll back
+/// releases for nothing.
 pub fn latency_bucket(ms: f64) -> i32 {
     if ms.is_nan() || ms > 3_600_000.0 {
         return i32::MAX;
     }
-    let k = (ms.max(0.001).ln() / LATENCY_BASE.ln()).ceil();
+    let k = (ms.max(1.0).ln() / LATENCY_BASE.ln()).ceil();
     // A latency that is exactly a bound may land one above by rounding; the judge's margins are five buckets wide.
     k as i32
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 const GREETING: &str = "hello from the first release";
 const ERRORS_PER_THOUSAND: u64 = 10;
 const SLOW_PER_THOUSAND: u64 = 0;
+/// What an answer takes: a database would need about as long.
+const WORK: Duration = Duration::from_millis(8);
 
 fn main() {
     let port = std::env::var("PORT").unwrap_or_else(|_| "8080".into());
@@ -45,8 +47,9 @@ fn answer(path: &str, error: u64, slow: u64) -> (&'static str, String) {
     if path == "/cart" {
         return ("200 OK", r#"{"items":[{"name":"tea","price":12}]}"#.into());
     }
+    std::thread::sleep(WORK);
     if slow < SLOW_PER_THOUSAND {
-        std::thread::sleep(Duration::from_millis(60));
+        std::thread::sleep(WORK * 8);
     }
     if error < ERRORS_PER_THOUSAND {
         return ("500 Internal Server Error", r#"{"error":"the database was busy"}"#.into());

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use humdrum_model::run::{Command, Effect, State};
+use humdrum_model::run::{Command, Effect};
 use humdrum_store::EffectRow;
 use tokio::task::AbortHandle;
 
@@ -52,6 +52,12 @@ impl Hands {
         }
     }
 
+    /// Whether every wanted effect is known and every open one is wanted: then there is nothing to record.
+    pub(super) fn is_settled(&self, wanted: &[Effect]) -> bool {
+        let keys: HashSet<String> = wanted.iter().map(Effect::key).collect();
+        keys.iter().all(|key| self.open.contains_key(key) || self.finished.contains(key)) && self.open.keys().all(|key| keys.contains(key))
+    }
+
     /// New intents among what is wanted, and open ones that are not wanted any more.
     pub(super) fn plan(&mut self, wanted: &[Effect]) -> (Vec<Effect>, Vec<String>) {
         let keys: HashSet<String> = wanted.iter().map(Effect::key).collect();
@@ -79,6 +85,10 @@ impl Hands {
         });
     }
 
+    pub(super) fn is_open(&self, key: &str) -> bool {
+        self.open.contains_key(key)
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.open.is_empty()
     }
@@ -91,7 +101,7 @@ impl Hands {
     }
 
     /// Puts a worker on every wanted effect that has none. An effect that was finished is not done again.
-    pub(super) fn start(&mut self, wanted: Vec<Effect>, _state: &State) {
+    pub(super) fn start(&mut self, wanted: Vec<Effect>) {
         for effect in wanted {
             let key = effect.key();
             let Some(unknown) = self.open.get(&key).copied() else { continue };

@@ -121,7 +121,7 @@ impl Task {
 
     async fn on_input(&mut self, input: Input) -> Result<(), Over> {
         match input {
-            Input::Tell(command) => self.on_command(&command, "humdrum").await.map(|_| ()),
+            Input::Tell(command) => self.on_command(&command).await,
             Input::Signals => self.on_signals().await,
             Input::EffectEnded { key, result } => self.on_effect(key, result).await,
         }
@@ -129,13 +129,15 @@ impl Task {
 
     async fn on_time(&mut self) -> Result<(), Over> {
         match self.state.tick() {
-            Some(tick) => self.on_command(&tick, "humdrum").await.map(|_| ()),
+            Some(tick) => self.on_command(&tick).await,
             None => Ok(()),
         }
     }
 
     async fn on_effect(&mut self, key: String, result: Ended) -> Result<(), Over> {
         match result {
+            // Something else told it first: the effect has its result, the command may still say more.
+            Ended::Done { command, .. } if !self.hands.is_open(&key) => self.on_command(&command).await,
             Ended::Done { command, response } => {
                 let decided = self.decide(&command);
                 let (events, _) = decided.unwrap_or_default();
@@ -143,7 +145,7 @@ impl Task {
                 self.hands.finished(&key);
                 self.commit(events, vec![done], None).await
             }
-            Ended::Told { command } => self.on_command(&command, "humdrum").await.map(|_| ()),
+            Ended::Told { command } => self.on_command(&command).await,
             Ended::Stale { why } => {
                 tracing::warn!(run = self.id, why, "another process has taken over");
                 Err(Over::Left)
@@ -178,13 +180,13 @@ impl Task {
         Ok(())
     }
 
-    async fn on_command(&mut self, command: &Command, _actor: &str) -> Result<bool, Over> {
+    async fn on_command(&mut self, command: &Command) -> Result<(), Over> {
         match self.decide(command) {
-            Ok((events, _)) if events.is_empty() => Ok(false),
-            Ok((events, _)) => self.commit(events, vec![], None).await.map(|()| true),
+            Ok((events, _)) if events.is_empty() => Ok(()),
+            Ok((events, _)) => self.commit(events, vec![], None).await,
             Err(refusal) => {
                 tracing::debug!(run = self.id, code = refusal.code, "observation refused");
-                Ok(false)
+                Ok(())
             }
         }
     }
@@ -219,7 +221,7 @@ impl Task {
         self.state = next;
         self.publish(commit.now_ms);
         self.wake_receivers(&commit).await;
-        self.hands.start(wanted, &self.state);
+        self.hands.start(wanted);
         if matches!(commit.wait, humdrum_store::Wait::Done) && self.hands.is_idle() {
             return Err(Over::Left);
         }
@@ -306,9 +308,8 @@ impl Task {
     /// Starts what is wanted and not under way; after a start this observes before it acts.
     async fn reconcile(&mut self) -> Result<(), Over> {
         let wanted = self.state.wanted();
-        let (intents, superseded) = self.hands.plan(&wanted);
-        if intents.is_empty() && superseded.is_empty() {
-            self.hands.start(wanted, &self.state);
+        if self.hands.is_settled(&wanted) {
+            self.hands.start(wanted);
             return Ok(());
         }
         self.commit(vec![], vec![], None).await
@@ -323,6 +324,10 @@ impl Task {
             match call(self).await {
                 Ok(value) => return Ok(value),
                 Err(StoreError::Stale { .. } | StoreError::Closed) => return Err(Over::Left),
+                Err(error) if !may_pass(&error) => {
+                    tracing::error!(run = self.id, %error, "the run is put down; it is taken up again from its last commit");
+                    return Err(Over::Left);
+                }
                 Err(error) => {
                     tracing::error!(run = self.id, %error, "nothing can be recorded; trying again");
                     tokio::select! {
@@ -348,6 +353,11 @@ impl Task {
         lock(&self.engine.shared.snapshots).insert(self.id.clone(), snapshot);
         self.engine.shared.changes.send_modify(|count| *count += 1);
     }
+}
+
+/// Whether the same request may be accepted later: a full disk gets room, a wrong request stays wrong.
+fn may_pass(error: &StoreError) -> bool {
+    matches!(error, StoreError::Full | StoreError::Database { .. })
 }
 
 /// Names a commit by what it records, so that the same point of a story has the same name in every run of it.
