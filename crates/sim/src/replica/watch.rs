@@ -1,10 +1,12 @@
 //! Eyes on the world, as `humdrum_control::watch`: what agent, edge and judge show becomes commands. Looks are lost, late and repeated.
 
+use std::rc::Rc;
+
 use humdrum_model::name::Slot;
 use humdrum_model::rollout::plan::Step;
 use humdrum_model::rollout::{Command, Placement};
 use humdrum_model::route::RouteStatus;
-use humdrum_model::run::Command as RunCommand;
+use humdrum_model::run::{Command as RunCommand, State};
 
 use crate::queue::{Happening, Input, LookAt, Process};
 use crate::stage::Stage;
@@ -45,7 +47,8 @@ impl Stage {
         if self.now < self.world.agent_down_until {
             return;
         }
-        for (run, placement) in self.owned(process) {
+        for (run, state) in self.owned(process) {
+            let State::Placement(placement) = &*state else { continue };
             for slot in [Slot::A, Slot::B] {
                 let state = placement.slot(slot);
                 let unit = placement.id.unit(slot);
@@ -60,26 +63,22 @@ impl Stage {
         }
     }
 
-    fn owned(&self, process: Process) -> Vec<(String, Placement)> {
+    fn owned(&self, process: Process) -> Vec<(String, Rc<State>)> {
         let tasks = &self.replicas[process.replica].tasks;
-        let of = |run: &String| match &*tasks.get(run)?.state {
-            humdrum_model::run::State::Placement(it) => Some((run.clone(), (**it).clone())),
-            _ => None,
-        };
-        tasks.keys().filter_map(of).collect()
+        let is_placement = |state: &State| matches!(state, State::Placement(_));
+        let owned = tasks.iter().filter(|(_, task)| is_placement(&task.state));
+        owned.map(|(run, task)| (run.clone(), task.state.clone())).collect()
     }
 
     /// The placement as this process knows it; none when it does not have it any more.
-    fn mine(&self, process: Process, run: &str) -> Option<Placement> {
-        match &*self.replicas[process.replica].tasks.get(run)?.state {
-            humdrum_model::run::State::Placement(it) => Some((**it).clone()),
-            _ => None,
-        }
+    fn mine(&self, process: Process, run: &str) -> Option<Rc<State>> {
+        self.replicas[process.replica].tasks.get(run).map(|task| task.state.clone())
     }
 
     pub(crate) fn look_at_route(&mut self, process: Process, run: &str) {
-        let Some(placement) = self.mine(process, run) else { return };
-        let pause = if is_busy(&placement) { EDGE_BUSY_MS } else { EDGE_IDLE_MS };
+        let Some(state) = self.mine(process, run) else { return };
+        let State::Placement(placement) = &*state else { return };
+        let pause = if is_busy(placement) { EDGE_BUSY_MS } else { EDGE_IDLE_MS };
         let again = Happening::Look { process, run: run.into(), at: LookAt::Route };
         self.queue.push(self.now + pause, again);
         if placement.route.wish.is_none() {
@@ -100,7 +99,8 @@ impl Stage {
     }
 
     pub(crate) fn look_at_judge(&mut self, process: Process, run: &str) {
-        let Some(placement) = self.mine(process, run) else { return };
+        let Some(state) = self.mine(process, run) else { return };
+        let State::Placement(placement) = &*state else { return };
         let judged = placement.rollout.as_ref().is_some_and(|rollout| {
             rollout.returning.is_none() && matches!(rollout.step(), Some(Step::Judge { .. }))
         });
@@ -109,7 +109,7 @@ impl Stage {
         self.queue.push(self.now + pause, again);
         if judged
             && self.now >= self.world.edge_down_until
-            && let Some(command) = self.judge(process, run, &placement)
+            && let Some(command) = self.judge(process, run, placement)
         {
             self.tell(process, run, command);
         }
