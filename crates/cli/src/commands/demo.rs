@@ -22,7 +22,7 @@ use crate::supervisor::{ROLES, Supervisor, stop};
 use crate::ui::{Tone, Ui};
 
 /// Requests a second: enough to judge 1 % of them within seconds.
-const RPS: u32 = 1_500;
+const RPS: u32 = 2_500;
 /// A demo that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Traffic before the second release, so that the judge knows the baseline.

@@ -1,19 +1,31 @@
 //! `humdrum sim`: histories of releases with crashes, lost messages and clock jumps, played with the real decisions. Equal seeds give equal
 //! histories; what must always hold is checked after every event.
 
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
 use clap::Args;
-use humdrum_sim::{Options, Report, Summary, Violation, run, run_many};
+use humdrum_sim::{Options, Report, Summary, Violation, play, run, run_many};
 use serde_json::{Value, json};
 
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::places::Places;
 use crate::ui::{Tone, Ui};
 
 /// Histories of one call: a night on two cores.
 const COUNT_MAX: u64 = 100_000_000;
 
+/// What helps with every script that is not understood.
+const NEXT: &str = "docs/simulation.md lists the words";
+
+/// Largest scenario script, bytes: people write them by hand.
+const SCRIPT_BYTES_MAX: u64 = 1 << 20;
+
 #[derive(Debug, Args)]
 pub(crate) struct Sim {
+    /// A scenario script to play instead of seeds; `tests/scenarios/` has some, docs/simulation.md lists the words.
+    #[arg(value_name = "FILE", conflicts_with_all = ["seed", "count", "trace"])]
+    file: Option<PathBuf>,
     /// The seed of the first history.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -27,6 +39,9 @@ pub(crate) struct Sim {
 
 impl Sim {
     pub(crate) fn run(self, _places: &Places, ui: &Ui) -> Outcome {
+        if let Some(file) = &self.file {
+            return script(file, ui);
+        }
         if self.trace {
             return trace(self.seed, ui);
         }
@@ -36,6 +51,22 @@ impl Sim {
         ui.document(&document(&report));
         Ok(if report.is_clean() { Exit::Ok } else { Exit::Failed })
     }
+}
+
+fn script(file: &Path, ui: &Ui) -> Outcome {
+    let name = file.display();
+    let bad = |what: String| Failure::new(Exit::BadInput, "scenario", what).next(NEXT);
+    let mut text = String::new();
+    let read = std::fs::File::open(file)
+        .and_then(|file| file.take(SCRIPT_BYTES_MAX).read_to_string(&mut text));
+    read.map_err(|error| bad(format!("`{name}` cannot be read")).cause(&error))?;
+    let played = play(&text).map_err(|error| {
+        let place = format!("{name}:{}", error.line);
+        bad(format!("`{name}` cannot be played: {error}")).at(place)
+    })?;
+    ui.line(played.text.trim_end());
+    ui.document(&json!({ "file": name.to_string(), "ok": played.ok, "text": played.text }));
+    Ok(if played.ok { Exit::Ok } else { Exit::Failed })
 }
 
 fn trace(seed: u64, ui: &Ui) -> Outcome {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use humdrum_control::clock::now;
 use humdrum_control::evidence::{Question, Referrer, Required, Verification, verify};
-use humdrum_control::view::PlacementView;
+use humdrum_control::view::{PlacementView, ReleaseView};
 use humdrum_evidence::key::PublicKey;
 use humdrum_evidence::trust::TrustRoot;
 use humdrum_model::name::Digest;
@@ -266,7 +266,14 @@ fn split(text: &str) -> Result<(&str, Pick), String> {
     }
 }
 
-/// The digest that takes an environment's traffic.
+/// The proven release; before an environment has one, the release that takes its traffic.
+fn serving(view: &PlacementView) -> Option<&ReleaseView> {
+    let stable = view.slots.iter().find(|slot| Some(slot.slot) == view.stable);
+    let most = || view.slots.iter().filter(|slot| slot.weight > 0).max_by_key(|slot| slot.weight);
+    stable.or_else(most)?.release.as_ref()
+}
+
+/// The digest of what an environment runs.
 fn running(places: &Places, service: &str, environment: &str) -> Result<Digest, Failure> {
     let plain = |text: &str| {
         humdrum_model::name::ServiceName::new(text)
@@ -276,16 +283,11 @@ fn running(places: &Places, service: &str, environment: &str) -> Result<Digest, 
     let client = Client::of(places)?;
     let view: PlacementView =
         block_on(client.get(&format!("/api/v1/placements/{service}/{environment}")))?;
-    let stable = view
-        .slots
-        .iter()
-        .find(|slot| Some(slot.slot) == view.stable)
-        .and_then(|slot| slot.release.as_ref());
     let none = || {
         Failure::new(Exit::BadInput, "nothing-runs", format!("{} has no release yet", view.id))
             .next("humdrum status")
     };
-    let release = stable.ok_or_else(none)?;
+    let release = serving(&view).ok_or_else(none)?;
     Digest::new(release.digest.clone()).map_err(|error| {
         Failure::new(Exit::Failed, "answer", "control named no digest").cause(&error)
     })

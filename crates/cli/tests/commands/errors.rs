@@ -168,6 +168,18 @@ fn a_recording_that_is_none() {
 }
 
 #[test]
+fn a_script_that_is_none() {
+    let stage = Stage::new();
+    stage.write("story.txt", "# A story.\nat 0s ship one\nat 1s dance\n");
+    let cases: [(&[&str], i32); 3] = [
+        (&["sim", "nowhere.txt"], 2),
+        (&["sim", "story.txt"], 2),
+        (&["sim", "story.txt", "--json"], 2),
+    ];
+    golden("sim", &stage, &cases);
+}
+
+#[test]
 fn arguments_that_are_none() {
     let stage = Stage::new();
     golden(

@@ -1,5 +1,7 @@
 //! `humdrum sim`: seeds are replayed to the same history, and nothing breaks.
 
+use std::path::Path;
+
 use crate::stage::Stage;
 
 #[test]
@@ -25,4 +27,20 @@ fn many_seeds_are_counted_and_clean() {
     let text = stage.run(&["sim", "--seed", "100", "--count", "50"]).ok().out;
     assert!(text.starts_with("50 histories (seeds 100 to 149)"), "{text}");
     assert_eq!(stage.run(&["sim", "--trace", "--count", "2"]).code, 2);
+}
+
+#[test]
+fn a_script_is_played_as_its_golden_output_says() {
+    let stage = Stage::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/scenarios");
+    let story = folder.join("bad-canary.txt").display().to_string();
+    let told = stage.run(&["sim", &story]).ok().out;
+    let golden = std::fs::read_to_string(folder.join("bad-canary.out")).unwrap();
+    assert_eq!(told.trim_end(), golden.trim_end());
+    assert_eq!(stage.run(&["sim", &story, "--json"]).ok().json()["ok"], true);
+
+    // A story that does not end as it expects is a failure, not an error.
+    stage.write("wrong.txt", "at 0s ship one\nat 12s expect outcome production rolled_back\n");
+    assert_eq!(stage.run(&["sim", "wrong.txt"]).code, 1);
+    assert_eq!(stage.run(&["sim", "wrong.txt", "--seed", "3"]).code, 2);
 }
