@@ -11,7 +11,7 @@ use humdrum_jail::{Launcher, Rung, best, probe};
 use humdrum_model::name::{Commit, Digest};
 use jiff::Timestamp;
 
-use crate::base::{self, Base};
+use crate::base_image::{self, Base};
 use crate::compare::{Difference, differences};
 use crate::host::{self, Completion, HostFile};
 use crate::image::{Built, Materials, build_id, config, manifest};
@@ -231,7 +231,7 @@ impl Work<'_> {
     fn base(&self) -> Result<Option<Base>, BuildError> {
         let Some(name) = &self.request.plan.base else { return Ok(None) };
         self.say(Phase::Pack, &format!("base {name}"));
-        base::fetch(name, &self.sandbox.work(), self.request.out)
+        base_image::fetch(name, &self.sandbox.work(), self.request.out)
             .map(Some)
             .map_err(BuildError::Base)
     }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::base::Base;
+use crate::base_image::Base;
 use crate::host::HostFile;
 use crate::junit::TestReport;
 use crate::layer::LayerBlob;
@@ -155,7 +155,7 @@ pub fn config(
         inner["User"] = json!(user);
     }
     let mut history = below.and_then(|b| b["history"].as_array().cloned()).unwrap_or_default();
-    for layer in layers.iter().filter(|layer| layer.name != crate::base::LAYER_NAME) {
+    for layer in layers.iter().filter(|layer| layer.name != crate::base_image::LAYER_NAME) {
         history.push(
             json!({ "created": created, "created_by": format!("humdrum: layer {}", layer.name) }),
         );

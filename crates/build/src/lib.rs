@@ -4,7 +4,7 @@
 //! image and the facts that provenance states about it. The library blocks; call it from a thread that may.
 //! It decides nothing about releases and signs nothing.
 
-pub mod base;
+pub mod base_image;
 pub mod builder;
 pub mod compare;
 pub mod detect;

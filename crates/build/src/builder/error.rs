@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use humdrum_jail::JailError;
 
-use crate::base::BaseError;
+use crate::base_image::BaseError;
 use crate::host::HostError;
 use crate::junit::{JunitError, TestReport};
 use crate::log::Phase;
