@@ -127,7 +127,8 @@ impl Agent {
             wish.send_modify(|accepted| {
                 grace_ms = grace_ms.max(accepted.spec.stop.grace_ms);
                 let spec = UnitSpec { instances: 0, ..accepted.spec.clone() };
-                *accepted = Arc::new(Accepted { version: accepted.version, spec, at_ms: accepted.at_ms });
+                *accepted =
+                    Arc::new(Accepted { version: accepted.version, spec, at_ms: accepted.at_ms });
             });
         }
         let until = tokio::time::Instant::now() + Duration::from_millis(grace_ms) + HALT_SLACK;

@@ -96,7 +96,8 @@ pub(crate) fn is_unit(unit: &str) -> bool {
 /// The first 8 digits of a release id, with or without `sha256:`.
 pub(crate) fn release_short(release: &str) -> Option<&str> {
     // Release ids are `r-` and a hash; other callers may use digests.
-    let digits = release.strip_prefix("sha256:").or_else(|| release.strip_prefix("r-")).unwrap_or(release);
+    let digits =
+        release.strip_prefix("sha256:").or_else(|| release.strip_prefix("r-")).unwrap_or(release);
     let short = digits.get(..8)?;
     short.bytes().all(|byte| byte.is_ascii_alphanumeric()).then_some(short)
 }

@@ -2,8 +2,8 @@
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use humdrum_model::report::Refusal;
 use humdrum_control::store::StoreError;
+use humdrum_model::report::Refusal;
 use serde::{Deserialize, Serialize};
 
 /// A problem document.
@@ -40,7 +40,8 @@ impl IntoResponse for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Full => Self::new(507, "disk-full", error.to_string()).hint("free space in the data folder; everything accepted before is kept"),
+            StoreError::Full => Self::new(507, "disk-full", error.to_string())
+                .hint("free space in the data folder; everything accepted before is kept"),
             other => Self::new(503, "store", other.to_string()).hint("humdrum doctor"),
         }
     }
@@ -49,6 +50,11 @@ impl From<StoreError> for ApiError {
 impl From<Refusal> for ApiError {
     /// An understood command that was not carried out: 409, with the refusal's own code.
     fn from(refusal: Refusal) -> Self {
-        Self { status: 409, code: refusal.code, title: refusal.report.text(), hint: refusal.report.next }
+        Self {
+            status: 409,
+            code: refusal.code,
+            title: refusal.report.text(),
+            hint: refusal.report.next,
+        }
     }
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use humdrum_control::Pending;
 use humdrum_control::artifacts::{ArtifactError, Artifacts, StoredManifest};
-use humdrum_model::name::Digest;
 use humdrum_control::store::blobs::BlobDigest;
+use humdrum_model::name::Digest;
 use humdrum_registry::name::Reference;
 use humdrum_registry::registry::ReferrersAsk;
 use humdrum_registry::{Registry, RegistryError};
@@ -27,20 +27,47 @@ const BUNDLE_BYTES_MAX: u64 = 64 << 20;
 const REFERRERS_MAX: u32 = 256;
 
 impl Artifacts for InProcess {
-    fn put_blob(&self, repository: String, _digest: Digest, bytes: Vec<u8>) -> Pending<'_, Result<(), ArtifactError>> {
-        Box::pin(async move { self.0.put_blob(&repository, bytes.into()).await.map(|_| ()).map_err(failed) })
+    fn put_blob(
+        &self,
+        repository: String,
+        _digest: Digest,
+        bytes: Vec<u8>,
+    ) -> Pending<'_, Result<(), ArtifactError>> {
+        Box::pin(async move {
+            self.0.put_blob(&repository, bytes.into()).await.map(|_| ()).map_err(failed)
+        })
     }
 
-    fn put_file(&self, repository: String, digest: Digest, path: PathBuf) -> Pending<'_, Result<(), ArtifactError>> {
-        Box::pin(async move { self.0.put_blob_file(&repository, &path, &blob_digest(&digest)?).await.map(|_| ()).map_err(failed) })
+    fn put_file(
+        &self,
+        repository: String,
+        digest: Digest,
+        path: PathBuf,
+    ) -> Pending<'_, Result<(), ArtifactError>> {
+        Box::pin(async move {
+            self.0
+                .put_blob_file(&repository, &path, &blob_digest(&digest)?)
+                .await
+                .map(|_| ())
+                .map_err(failed)
+        })
     }
 
-    fn put_manifest(&self, repository: String, media_type: String, bytes: Vec<u8>, tag: Option<String>) -> Pending<'_, Result<Digest, ArtifactError>> {
+    fn put_manifest(
+        &self,
+        repository: String,
+        media_type: String,
+        bytes: Vec<u8>,
+        tag: Option<String>,
+    ) -> Pending<'_, Result<Digest, ArtifactError>> {
         Box::pin(async move {
             let digest = Digest::of(&bytes);
             let blob = blob_digest(&digest)?;
             let reference = Reference::Digest(blob.clone());
-            self.0.put_manifest(&repository, &reference, Some(&media_type), bytes.into()).await.map_err(failed)?;
+            self.0
+                .put_manifest(&repository, &reference, Some(&media_type), bytes.into())
+                .await
+                .map_err(failed)?;
             if let Some(tag) = tag {
                 self.0.tag(&repository, &tag, &blob).await.map_err(failed)?;
             }
@@ -48,17 +75,30 @@ impl Artifacts for InProcess {
         })
     }
 
-    fn manifest(&self, repository: String, digest: Digest) -> Pending<'_, Result<Option<StoredManifest>, ArtifactError>> {
+    fn manifest(
+        &self,
+        repository: String,
+        digest: Digest,
+    ) -> Pending<'_, Result<Option<StoredManifest>, ArtifactError>> {
         Box::pin(async move {
-            match self.0.get_manifest(&repository, &Reference::Digest(blob_digest(&digest)?)).await {
-                Ok(row) => Ok(Some(StoredManifest { digest, media_type: row.media_type, bytes: row.body.to_vec() })),
+            match self.0.get_manifest(&repository, &Reference::Digest(blob_digest(&digest)?)).await
+            {
+                Ok(row) => Ok(Some(StoredManifest {
+                    digest,
+                    media_type: row.media_type,
+                    bytes: row.body.to_vec(),
+                })),
                 Err(RegistryError::UnknownManifest { .. }) => Ok(None),
                 Err(error) => Err(failed(error)),
             }
         })
     }
 
-    fn blob(&self, repository: String, digest: Digest) -> Pending<'_, Result<Option<Vec<u8>>, ArtifactError>> {
+    fn blob(
+        &self,
+        repository: String,
+        digest: Digest,
+    ) -> Pending<'_, Result<Option<Vec<u8>>, ArtifactError>> {
         Box::pin(async move {
             match self.0.blob_bytes(&repository, &blob_digest(&digest)?, BUNDLE_BYTES_MAX).await {
                 Ok(bytes) => Ok(Some(bytes.to_vec())),
@@ -68,10 +108,18 @@ impl Artifacts for InProcess {
         })
     }
 
-    fn referrers(&self, repository: String, subject: Digest) -> Pending<'_, Result<Vec<StoredManifest>, ArtifactError>> {
+    fn referrers(
+        &self,
+        repository: String,
+        subject: Digest,
+    ) -> Pending<'_, Result<Vec<StoredManifest>, ArtifactError>> {
         Box::pin(async move {
             let ask = ReferrersAsk { limit: REFERRERS_MAX, ..ReferrersAsk::default() };
-            let rows = self.0.referrers(&repository, &blob_digest(&subject)?, &ask).await.map_err(failed)?;
+            let rows = self
+                .0
+                .referrers(&repository, &blob_digest(&subject)?, &ask)
+                .await
+                .map_err(failed)?;
             let mut found = Vec::new();
             for row in rows {
                 let digest = Digest::new(row.digest.to_string()).map_err(failed)?;
@@ -81,7 +129,14 @@ impl Artifacts for InProcess {
         })
     }
 
-    fn tag(&self, repository: String, digest: Digest, tag: String) -> Pending<'_, Result<(), ArtifactError>> {
-        Box::pin(async move { self.0.tag(&repository, &tag, &blob_digest(&digest)?).await.map_err(failed) })
+    fn tag(
+        &self,
+        repository: String,
+        digest: Digest,
+        tag: String,
+    ) -> Pending<'_, Result<(), ArtifactError>> {
+        Box::pin(async move {
+            self.0.tag(&repository, &tag, &blob_digest(&digest)?).await.map_err(failed)
+        })
     }
 }

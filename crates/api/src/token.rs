@@ -14,8 +14,14 @@ pub(crate) async fn require(State(app): State<App>, request: Request, next: Next
     if same(shown.as_bytes(), app.token.as_bytes()) {
         return next.run(request).await;
     }
-    let what = if shown.is_empty() { "the request carries no token" } else { "the token is not this installation's" };
-    ApiError::new(401, "unauthenticated", what).hint("send `Authorization: Bearer …` with the token of the data folder's file `token`").into_response()
+    let what = if shown.is_empty() {
+        "the request carries no token"
+    } else {
+        "the token is not this installation's"
+    };
+    ApiError::new(401, "unauthenticated", what)
+        .hint("send `Authorization: Bearer …` with the token of the data folder's file `token`")
+        .into_response()
 }
 
 /// Takes as long for a near miss as for a far one.

@@ -27,13 +27,19 @@ impl Client {
     pub(crate) fn of(places: &Places) -> Result<Self, Failure> {
         let read = |path: std::path::PathBuf| {
             std::fs::read_to_string(&path).map(|text| text.trim().to_owned()).map_err(|error| {
-                let what = format!("no Humdrum runs on the data folder `{}`", places.data.display());
-                Failure::new(Exit::Unreachable, "not-running", what).cause(&error).at(path.display().to_string()).next("humdrum up")
+                let what =
+                    format!("no Humdrum runs on the data folder `{}`", places.data.display());
+                Failure::new(Exit::Unreachable, "not-running", what)
+                    .cause(&error)
+                    .at(path.display().to_string())
+                    .next("humdrum up")
             })
         };
         let text = read(places.address())?;
         let addr = text.parse().map_err(|_| {
-            Failure::new(Exit::Failed, "data-folder", format!("`{text}` is not an address")).at(places.address().display().to_string()).next("humdrum up")
+            Failure::new(Exit::Failed, "data-folder", format!("`{text}` is not an address"))
+                .at(places.address().display().to_string())
+                .next("humdrum up")
         })?;
         Ok(Self { peer: Peer::Tcp(addr), addr, token: read(places.token())? })
     }
@@ -42,13 +48,21 @@ impl Client {
         self.json(self.call("GET", path, None::<&Value>).await?)
     }
 
-    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
         self.json(self.call("POST", path, Some(body)).await?)
     }
 
     pub(crate) async fn text(&self, path: &str) -> Result<String, Failure> {
         let answer = self.call("GET", path, None::<&Value>).await?;
-        if answer.is_success() { Ok(String::from_utf8_lossy(&answer.body).into_owned()) } else { Err(problem(&answer)) }
+        if answer.is_success() {
+            Ok(String::from_utf8_lossy(&answer.body).into_owned())
+        } else {
+            Err(problem(&answer))
+        }
     }
 
     fn json<T: DeserializeOwned>(&self, answer: Answer) -> Result<T, Failure> {
@@ -56,13 +70,22 @@ impl Client {
             return Err(problem(&answer));
         }
         serde_json::from_slice(&answer.body).map_err(|error| {
-            Failure::new(Exit::Failed, "answer", "control answered what this humdrum cannot read").cause(&error).next("humdrum version")
+            Failure::new(Exit::Failed, "answer", "control answered what this humdrum cannot read")
+                .cause(&error)
+                .next("humdrum version")
         })
     }
 
-    async fn call(&self, method: &str, path: &str, body: Option<&impl Serialize>) -> Result<Answer, Failure> {
+    async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Answer, Failure> {
         let mut request = request(method, path, body);
-        let bearer = format!("Bearer {}", self.token).parse().map_err(|_| Failure::new(Exit::Failed, "token", "the token file holds no token").next("humdrum up"))?;
+        let bearer = format!("Bearer {}", self.token).parse().map_err(|_| {
+            Failure::new(Exit::Failed, "token", "the token file holds no token").next("humdrum up")
+        })?;
         request.headers_mut().insert("authorization", bearer);
         exchange(&self.peer, request, ANSWER).await.map_err(|error| self.unreachable(&error))
     }
@@ -84,7 +107,11 @@ fn problem(answer: &Answer) -> Failure {
         503 => Exit::Unreachable,
         _ => Exit::Failed,
     };
-    let mut failure = Failure::new(exit, &text("code").unwrap_or_else(|| format!("http-{}", answer.status)), text("title").unwrap_or_else(|| answer.text()));
+    let mut failure = Failure::new(
+        exit,
+        &text("code").unwrap_or_else(|| format!("http-{}", answer.status)),
+        text("title").unwrap_or_else(|| answer.text()),
+    );
     failure.next = text("hint");
     failure
 }

@@ -118,6 +118,8 @@ pub(crate) fn block_on<T>(future: impl std::future::Future<Output = T>) -> T {
 
 /// Who gives the command, for the record.
 pub(crate) fn me() -> String {
-    let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "root".into());
+    let name = std::env::var("USER")
+        .or_else(|_| std::env::var("LOGNAME"))
+        .unwrap_or_else(|_| "root".into());
     if name.is_empty() { "unknown".into() } else { name }
 }

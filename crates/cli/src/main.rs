@@ -47,7 +47,8 @@ fn main() -> ExitCode {
         }
     };
     let ui = ui::Ui::new(arguments.json);
-    let result = Places::find(arguments.data).and_then(|places| commands::run(arguments.command, &places, &ui));
+    let result = Places::find(arguments.data)
+        .and_then(|places| commands::run(arguments.command, &places, &ui));
     match result {
         Ok(exit) => exit.into(),
         Err(failure) => {

@@ -17,17 +17,33 @@ impl Places {
     /// `--data`, else `HUMDRUM_DATA`, else `$XDG_DATA_HOME/humdrum`, else `~/.local/share/humdrum`.
     pub(crate) fn find(data: Option<PathBuf>) -> Result<Self, Failure> {
         let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
-        let user = || std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute()).or_else(home);
+        let user = || {
+            std::env::var_os("XDG_DATA_HOME")
+                .map(PathBuf::from)
+                .filter(|dir| dir.is_absolute())
+                .or_else(home)
+        };
         let data = data.or_else(|| user().map(|dir| dir.join("humdrum"))).ok_or_else(|| {
-            Failure::new(Exit::BadInput, "no-data-folder", "no data folder is known: neither HUMDRUM_DATA nor HOME is set")
-                .next("humdrum --data DIR …")
+            Failure::new(
+                Exit::BadInput,
+                "no-data-folder",
+                "no data folder is known: neither HUMDRUM_DATA nor HOME is set",
+            )
+            .next("humdrum --data DIR …")
         })?;
         let data = std::path::absolute(&data).unwrap_or(data);
         let places = Self { data };
         let longest = places.agent_socket();
         if longest.as_os_str().len() >= SOCKET_MAX {
-            return Err(Failure::new(Exit::BadInput, "path-too-long", format!("the path of the data folder is too long for a socket: {}", longest.display()))
-                .next("choose a shorter --data"));
+            return Err(Failure::new(
+                Exit::BadInput,
+                "path-too-long",
+                format!(
+                    "the path of the data folder is too long for a socket: {}",
+                    longest.display()
+                ),
+            )
+            .next("choose a shorter --data"));
         }
         Ok(places)
     }
@@ -101,6 +117,12 @@ impl Places {
 pub(crate) fn unusable(path: &Path, error: &std::io::Error) -> Failure {
     let full = error.kind() == std::io::ErrorKind::StorageFull;
     let code = if full { "disk-full" } else { "data-folder" };
-    let next = if full { "free space there, then run the command again" } else { "choose another --data, or mend the folder's owner and mode" };
-    Failure::new(Exit::Failed, code, format!("`{}` cannot be used", path.display())).cause(error).next(next)
+    let next = if full {
+        "free space there, then run the command again"
+    } else {
+        "choose another --data, or mend the folder's owner and mode"
+    };
+    Failure::new(Exit::Failed, code, format!("`{}` cannot be used", path.display()))
+        .cause(error)
+        .next(next)
 }

@@ -94,9 +94,16 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(crate) fn new(places: &Places, control: Vec<String>, env: Vec<(String, String)>) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        places: &Places,
+        control: Vec<String>,
+        env: Vec<(String, String)>,
+    ) -> Result<Self, Failure> {
         places.make()?;
-        let exe = std::env::current_exe().map_err(|error| Failure::new(Exit::Failed, "executable", "this executable cannot be found").cause(&error))?;
+        let exe = std::env::current_exe().map_err(|error| {
+            Failure::new(Exit::Failed, "executable", "this executable cannot be found")
+                .cause(&error)
+        })?;
         let now = Instant::now();
         let keep = |role: Role| Kept {
             role,
@@ -106,12 +113,22 @@ impl Supervisor {
             pause: Duration::ZERO,
             not_before: now,
         };
-        Ok(Self { places: places.clone(), exe, control, env, kept: ROLES.map(keep).into_iter().collect() })
+        Ok(Self {
+            places: places.clone(),
+            exe,
+            control,
+            env,
+            kept: ROLES.map(keep).into_iter().collect(),
+        })
     }
 
     /// Roles that ran already.
     pub(crate) fn adopted(&self) -> Vec<&'static str> {
-        self.kept.iter().filter(|kept| kept.identity.is_some()).map(|kept| kept.role.name()).collect()
+        self.kept
+            .iter()
+            .filter(|kept| kept.identity.is_some())
+            .map(|kept| kept.role.name())
+            .collect()
     }
 
     /// Looks at every role once and starts what does not run. The first end of a role is answered at once.
@@ -144,7 +161,11 @@ impl Supervisor {
     fn start(&mut self, index: usize) -> Result<(), Failure> {
         let role = self.kept[index].role;
         let log = self.places.logs().join(format!("{}.log", role.name()));
-        let out = File::options().create(true).append(true).open(&log).map_err(|error| unusable(&log, &error))?;
+        let out = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .map_err(|error| unusable(&log, &error))?;
         let err = out.try_clone().map_err(|error| unusable(&log, &error))?;
         let mut command = Command::new(&self.exe);
         command.arg("--data").arg(&self.places.data).arg("role").arg(role.name());
@@ -152,8 +173,16 @@ impl Supervisor {
             command.args(&self.control);
         }
         // A group of its own: Ctrl-C at the terminal is for the supervisor alone.
-        command.envs(self.env.iter().cloned()).stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
-        let child = command.spawn().map_err(|error| Failure::new(Exit::Failed, "start", format!("the {} cannot be started", role.name())).cause(&error))?;
+        command
+            .envs(self.env.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .process_group(0);
+        let child = command.spawn().map_err(|error| {
+            Failure::new(Exit::Failed, "start", format!("the {} cannot be started", role.name()))
+                .cause(&error)
+        })?;
         let identity = i32::try_from(child.id()).ok().and_then(Identity::of);
         if let Some(identity) = identity {
             let path = pid_path(&self.places, role);
@@ -185,11 +214,6 @@ fn adopted(places: &Places, role: Role) -> Option<Identity> {
     let text = std::fs::read_to_string(pid_path(places, role)).ok()?;
     let identity: Identity = serde_json::from_str(&text).ok()?;
     identity.lives().then_some(identity)
-}
-
-/// The process id of a role that runs.
-pub(crate) fn pid_of(places: &Places, role: Role) -> Option<i32> {
-    adopted(places, role).map(|identity| identity.pid)
 }
 
 /// Asks a role to stop and waits; kills it when it does not. `false` when it did not run.

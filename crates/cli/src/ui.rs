@@ -25,7 +25,8 @@ pub(crate) enum Tone {
 
 impl Ui {
     pub(crate) fn new(json: bool) -> Self {
-        let terminal = !json && std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let terminal =
+            !json && std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Self { json, terminal }
     }
 

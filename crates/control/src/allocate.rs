@@ -52,7 +52,9 @@ impl Allocator {
         let kind = format!("allocated-{kind}");
         let all = self.store.documents(kind.clone(), String::new()).await?;
         let name = id.to_string();
-        if let Some(number) = all.iter().find(|(known, _)| *known == name).and_then(|(_, body)| body.parse().ok()) {
+        if let Some(number) =
+            all.iter().find(|(known, _)| *known == name).and_then(|(_, body)| body.parse().ok())
+        {
             return Ok(number);
         }
         let taken: BTreeSet<u32> = all.iter().filter_map(|(_, body)| body.parse().ok()).collect();

@@ -21,15 +21,48 @@ pub struct ArtifactError(pub String);
 
 /// What builds and gates need of a registry; all of it is idempotent.
 pub trait Artifacts: Send + Sync {
-    fn put_blob(&self, repository: String, digest: Digest, bytes: Vec<u8>) -> Pending<'_, Result<(), ArtifactError>>;
+    fn put_blob(
+        &self,
+        repository: String,
+        digest: Digest,
+        bytes: Vec<u8>,
+    ) -> Pending<'_, Result<(), ArtifactError>>;
     /// Moves a file's bytes in; the file stays.
-    fn put_file(&self, repository: String, digest: Digest, path: PathBuf) -> Pending<'_, Result<(), ArtifactError>>;
+    fn put_file(
+        &self,
+        repository: String,
+        digest: Digest,
+        path: PathBuf,
+    ) -> Pending<'_, Result<(), ArtifactError>>;
     /// `tag`: also reachable by this name.
-    fn put_manifest(&self, repository: String, media_type: String, bytes: Vec<u8>, tag: Option<String>) -> Pending<'_, Result<Digest, ArtifactError>>;
-    fn manifest(&self, repository: String, digest: Digest) -> Pending<'_, Result<Option<StoredManifest>, ArtifactError>>;
-    fn blob(&self, repository: String, digest: Digest) -> Pending<'_, Result<Option<Vec<u8>>, ArtifactError>>;
+    fn put_manifest(
+        &self,
+        repository: String,
+        media_type: String,
+        bytes: Vec<u8>,
+        tag: Option<String>,
+    ) -> Pending<'_, Result<Digest, ArtifactError>>;
+    fn manifest(
+        &self,
+        repository: String,
+        digest: Digest,
+    ) -> Pending<'_, Result<Option<StoredManifest>, ArtifactError>>;
+    fn blob(
+        &self,
+        repository: String,
+        digest: Digest,
+    ) -> Pending<'_, Result<Option<Vec<u8>>, ArtifactError>>;
     /// Manifests whose subject is this digest.
-    fn referrers(&self, repository: String, subject: Digest) -> Pending<'_, Result<Vec<StoredManifest>, ArtifactError>>;
+    fn referrers(
+        &self,
+        repository: String,
+        subject: Digest,
+    ) -> Pending<'_, Result<Vec<StoredManifest>, ArtifactError>>;
     /// Names a manifest.
-    fn tag(&self, repository: String, digest: Digest, tag: String) -> Pending<'_, Result<(), ArtifactError>>;
+    fn tag(
+        &self,
+        repository: String,
+        digest: Digest,
+        tag: String,
+    ) -> Pending<'_, Result<(), ArtifactError>>;
 }

@@ -41,7 +41,8 @@ pub fn manifest_of(release: &Release) -> Result<Manifest, DeployError> {
 
 /// The part of a manifest that belongs to a release: everything but how the artifact is built.
 pub fn config_of(manifest: &Manifest) -> serde_json::Value {
-    let mut config = serde_json::to_value(manifest.normalized()).expect("a manifest always serialises");
+    let mut config =
+        serde_json::to_value(manifest.normalized()).expect("a manifest always serialises");
     if let Some(map) = config.as_object_mut() {
         map.remove("build");
     }
@@ -49,9 +50,17 @@ pub fn config_of(manifest: &Manifest) -> serde_json::Value {
 }
 
 /// How the release runs in the environment. `registry`: where instances pull from; `root`: whether users of their own can be given.
-pub async fn deploy(release: &Release, environment: &EnvName, registry: &str, root: bool, allocator: &Allocator) -> Result<Deploy, DeployError> {
+pub async fn deploy(
+    release: &Release,
+    environment: &EnvName,
+    registry: &str,
+    root: bool,
+    allocator: &Allocator,
+) -> Result<Deploy, DeployError> {
     let manifest = manifest_of(release)?;
-    let plan = manifest.plan(environment).ok_or_else(|| DeployError::NoEnvironment(environment.clone()))?;
+    let plan = manifest
+        .plan(environment)
+        .ok_or_else(|| DeployError::NoEnvironment(environment.clone()))?;
     let id = PlacementId { service: release.service.clone(), environment: environment.clone() };
     let port = match plan.port {
         Some(port) => port,
@@ -61,7 +70,13 @@ pub async fn deploy(release: &Release, environment: &EnvName, registry: &str, ro
     Ok(compose(&manifest, &plan, registry, port, uid))
 }
 
-fn compose(manifest: &Manifest, plan: &EnvironmentPlan, registry: &str, port: u16, uid: Option<u32>) -> Deploy {
+fn compose(
+    manifest: &Manifest,
+    plan: &EnvironmentPlan,
+    registry: &str,
+    port: u16,
+    uid: Option<u32>,
+) -> Deploy {
     let run = &manifest.run;
     let (strategy, judge) = strategy(plan);
     let soak = plan.soak.ms();
@@ -77,9 +92,16 @@ fn compose(manifest: &Manifest, plan: &EnvironmentPlan, registry: &str, port: u1
         limits: run.limits.to_unit(),
         stop: Stop { grace_ms: run.stop_grace.ms() },
         uid,
-        listen: Listen { addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port), host: plan.host.clone() },
+        listen: Listen {
+            addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+            host: plan.host.clone(),
+        },
         sticky: run.sticky.as_ref().map(|sticky| Sticky { cookie: sticky.cookie.clone() }),
-        testers: run.testers.as_ref().map(|rule| HeaderRule { header: rule.header.clone(), value: rule.value.clone(), arm: "canary".into() }),
+        testers: run.testers.as_ref().map(|rule| HeaderRule {
+            header: rule.header.clone(),
+            value: rule.value.clone(),
+            arm: "canary".into(),
+        }),
         route_limits: run.timeouts.to_route(),
         count_ms: u32::try_from(judge.block_ms.min(COUNT_MAX_MS)).unwrap_or(1_000),
         smoke: plan.smoke.clone(),
@@ -100,7 +122,9 @@ fn compose(manifest: &Manifest, plan: &EnvironmentPlan, registry: &str, port: u1
 fn strategy(plan: &EnvironmentPlan) -> (Strategy, JudgeSettings) {
     let defaults = manifest::Canary::default().normalized();
     match &plan.strategy {
-        manifest::Strategy::AllAtOnce => (Strategy::AllAtOnce, JudgeSettings { stages: vec![], ..judge(&defaults) }),
+        manifest::Strategy::AllAtOnce => {
+            (Strategy::AllAtOnce, JudgeSettings { stages: vec![], ..judge(&defaults) })
+        }
         manifest::Strategy::Canary(canary) => (Strategy::Canary, judge(canary)),
     }
 }
@@ -120,7 +144,11 @@ pub fn judge(canary: &manifest::Canary) -> JudgeSettings {
         deadline_ms: canary.deadline.ms(),
         stages: rungs
             .iter()
-            .map(|rung| StageSettings { weight: rung.share.parts(), rule_out: rung.rule_out, soak_ms: canary.soak.ms() })
+            .map(|rung| StageSettings {
+                weight: rung.share.parts(),
+                rule_out: rung.rule_out,
+                soak_ms: canary.soak.ms(),
+            })
             .collect(),
     }
 }

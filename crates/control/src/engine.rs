@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use humdrum_model::report::{Refusal, Report};
 use humdrum_model::run::{Command, STATE_VERSION, State};
-use humdrum_store::{NewRun, NewSignal, RunFilter, RunRow, SignalAccepted, Store, StoreError, Wait};
+use humdrum_store::{
+    NewRun, NewSignal, RunFilter, RunRow, SignalAccepted, Store, StoreError, Wait,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,7 +45,10 @@ enum Input {
     Tell(Command),
     /// Signals wait in the store.
     Signals,
-    EffectEnded { key: String, result: effects::Ended },
+    EffectEnded {
+        key: String,
+        result: effects::Ended,
+    },
 }
 
 /// A run's state as last committed, for everybody who only looks.
@@ -86,7 +91,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Engine {
     /// `owner` names this process and boot: `control-<boot epoch>`.
-    pub fn new(store: Arc<dyn Store>, world: Arc<dyn World>, owner: String, stop: CancellationToken) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        world: Arc<dyn World>,
+        owner: String,
+        stop: CancellationToken,
+    ) -> Self {
         let shared = Shared {
             store,
             world,
@@ -112,8 +122,10 @@ impl Engine {
 
     /// Takes every open run at once (the data folder's lock proves that no other process has them), then keeps looking for due ones.
     pub async fn start(&self) -> Result<(), StoreError> {
-        let filter = RunFilter { open_only: true, limit: u32::from(u16::MAX), ..RunFilter::default() };
-        for row in self.shared.store.runs(filter).await? {
+        let filter =
+            RunFilter { open_only: true, limit: u32::from(u16::MAX), ..RunFilter::default() };
+        let open = self.shared.store.runs(filter).await?;
+        for row in open {
             self.take(&row.id, false).await?;
         }
         let engine = self.clone();
@@ -128,7 +140,11 @@ impl Engine {
     }
 
     async fn take(&self, id: &str, steal: bool) -> Result<bool, StoreError> {
-        let row = self.shared.store.claim_one(id.into(), self.shared.owner.clone(), now_ms(), LEASE_MS, steal).await?;
+        let row = self
+            .shared
+            .store
+            .claim_one(id.into(), self.shared.owner.clone(), now_ms(), LEASE_MS, steal)
+            .await?;
         let Some(row) = row else { return Ok(false) };
         self.spawn(row);
         Ok(true)
@@ -141,7 +157,10 @@ impl Engine {
         loop {
             tokio::select! {
                 () = self.shared.stop.cancelled() => return,
-                _ = renew.tick() => self.renew().await,
+                _ = renew.tick() => {
+                    self.renew().await;
+                    self.take_stranded().await;
+                }
                 _ = look.tick() => self.claim_due().await,
             }
         }
@@ -164,8 +183,28 @@ impl Engine {
         }
     }
 
+    /// Runs without a timer or a signal that nobody has: one that was put down, or another process's that died.
+    async fn take_stranded(&self) {
+        let filter =
+            RunFilter { open_only: true, limit: u32::from(u16::MAX), ..RunFilter::default() };
+        let Ok(rows) = self.shared.store.runs(filter).await else { return };
+        let mine: Vec<String> = lock(&self.shared.mailboxes).keys().cloned().collect();
+        for row in
+            rows.into_iter().filter(|row| !mine.contains(&row.id) && row.attempts <= ATTEMPTS_MAX)
+        {
+            if let Err(error) = self.take(&row.id, false).await {
+                tracing::warn!(run = row.id, %error, "the run could not be taken");
+            }
+        }
+    }
+
     async fn claim_due(&self) {
-        match self.shared.store.claim(self.shared.owner.clone(), now_ms(), LEASE_MS, CLAIM_MAX).await {
+        match self
+            .shared
+            .store
+            .claim(self.shared.owner.clone(), now_ms(), LEASE_MS, CLAIM_MAX)
+            .await
+        {
             Ok(rows) => rows.into_iter().for_each(|row| self.spawn(row)),
             Err(error) => tracing::warn!(%error, "due runs could not be claimed"),
         }
@@ -178,7 +217,8 @@ impl Engine {
         self.shared.tracker.spawn(async move {
             let id = row.id.clone();
             task::run(engine.clone(), row, mailbox).await;
-            lock(&engine.shared.mailboxes).retain(|known, sender| known != &id || !sender.is_closed());
+            lock(&engine.shared.mailboxes)
+                .retain(|known, sender| known != &id || !sender.is_closed());
         });
     }
 
@@ -210,7 +250,13 @@ impl Engine {
     }
 
     /// Records a wish for good and waits for what the run says to it. The same `dedup` is heard once.
-    pub async fn submit(&self, run: &str, dedup: &str, command: &Command, actor: &str) -> Result<Answer, StoreError> {
+    pub async fn submit(
+        &self,
+        run: &str,
+        dedup: &str,
+        command: &Command,
+        actor: &str,
+    ) -> Result<Answer, StoreError> {
         let id = format!("{run}/{dedup}");
         let (sender, answer) = oneshot::channel();
         lock(&self.shared.answers).insert(id.clone(), sender);

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use humdrum_evidence::trust::TrustRoot;
-use humdrum_evidence::verify::{Check, Outcome, Question, Referrer, Required, Verification, verify};
+use humdrum_evidence::verify::{
+    Check, Outcome, Question, Referrer, Required, Verification, verify,
+};
 use humdrum_model::gate::{Fact, Facts, TestFacts};
 use humdrum_model::name::{Digest, PlacementId};
 use humdrum_model::release::Release;
@@ -30,38 +32,67 @@ pub struct Evidence {
 
 impl Gatherer {
     /// Verifies an artifact's signature, SBOM and provenance.
-    pub async fn evidence(&self, repository: &str, digest: &Digest) -> Result<Evidence, ArtifactError> {
+    pub async fn evidence(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Evidence, ArtifactError> {
         let stored = self.artifacts.manifest(repository.into(), digest.clone()).await?;
         let manifest = stored.map(|stored| stored.bytes).unwrap_or_default();
         let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         for referrer in self.artifacts.referrers(repository.into(), digest.clone()).await? {
             let bundle = match bundle_digest(&referrer.bytes) {
-                Some(layer) => self.artifacts.blob(repository.into(), layer).await?.unwrap_or_default(),
+                Some(layer) => {
+                    self.artifacts.blob(repository.into(), layer).await?.unwrap_or_default()
+                }
                 None => Vec::new(),
             };
             found.push((referrer.bytes, bundle));
         }
-        let referrers: Vec<_> = found.iter().map(|(manifest, bundle)| Referrer { manifest: Some(manifest), bundle }).collect();
+        let referrers: Vec<_> = found
+            .iter()
+            .map(|(manifest, bundle)| Referrer { manifest: Some(manifest), bundle })
+            .collect();
         let required = [
             Required::Signature,
             Required::Sbom,
             Required::Provenance { builders: self.builders.clone() },
         ];
-        let question = Question { subject: digest, manifest: &manifest, referrers: &referrers, trust: &self.trust, required: &required, at: now() };
+        let question = Question {
+            subject: digest,
+            manifest: &manifest,
+            referrers: &referrers,
+            trust: &self.trust,
+            required: &required,
+            at: now(),
+        };
         Ok(Evidence { verification: verify(&question), statements: found.len() })
     }
 
     /// Everything that the gates of an environment ask about a release.
-    pub async fn facts(&self, engine: &Engine, id: &PlacementId, bundle: &Bundle, after: Option<PlacementId>) -> Result<Facts, ArtifactError> {
+    pub async fn facts(
+        &self,
+        engine: &Engine,
+        id: &PlacementId,
+        bundle: &Bundle,
+        after: Option<PlacementId>,
+    ) -> Result<Facts, ArtifactError> {
         let release = &bundle.release;
-        let evidence = self.evidence(&release.artifact.repository, &release.artifact.digest).await?;
+        let evidence =
+            self.evidence(&release.artifact.repository, &release.artifact.digest).await?;
         let verification = &evidence.verification;
-        let holds = match engine.snapshot(HOLDS_RUN).map(|run| run.state) {
-            Some(state) => match &*state {
-                State::Holds(book) => book.covering(release, &id.environment).cloned(),
-                _ => None,
-            },
-            None => None,
+        // From the store, not from memory: a book that is not loaded here must not read as "nothing is held".
+        let row = engine
+            .store()
+            .run(HOLDS_RUN.into())
+            .await
+            .map_err(|error| ArtifactError(error.to_string()))?;
+        let row =
+            row.ok_or_else(|| ArtifactError("the book of holds does not exist yet".into()))?;
+        let holds = match State::read(row.state_version, &row.state) {
+            Ok(State::Holds(book)) => book.covering(release, &id.environment).cloned(),
+            Ok(_) => return Err(ArtifactError("the book of holds is something else".into())),
+            Err(error) => return Err(ArtifactError(error.to_string())),
         };
         Ok(Facts {
             at: now(),
@@ -104,12 +135,19 @@ fn fact(check: &Check) -> Fact {
         return Fact::Verified { detail: check.detail.clone() };
     }
     let code = check.reason.as_ref().and_then(|reason| serde_json::to_value(reason).ok());
-    let code = code.and_then(|value| value.as_str().map(|text| text.replace('_', "-"))).unwrap_or_else(|| "refused".into());
-    if code.starts_with("missing") { Fact::Missing } else { Fact::Bad { code, why: check.detail.clone() } }
+    let code = code
+        .and_then(|value| value.as_str().map(|text| text.replace('_', "-")))
+        .unwrap_or_else(|| "refused".into());
+    if code.starts_with("missing") {
+        Fact::Missing
+    } else {
+        Fact::Bad { code, why: check.detail.clone() }
+    }
 }
 
 fn predicate(verification: &Verification, kind: &str) -> Option<Value> {
-    let statement = verification.statements.iter().find(|statement| statement.predicate_type.contains(kind))?;
+    let statement =
+        verification.statements.iter().find(|statement| statement.predicate_type.contains(kind))?;
     serde_json::from_str(&statement.predicate).ok()
 }
 
@@ -131,18 +169,26 @@ fn tests(verification: &Verification, release: &Release) -> TestFacts {
     let (passed, failed) = (list("passedTests"), list("failedTests"));
     let verdict = result.get("result").and_then(Value::as_str).unwrap_or("FAILED");
     let cases = u32::try_from(passed.len() + failed.len()).unwrap_or(u32::MAX);
-    if verdict == "FAILED" { TestFacts::Failed { cases, failed } } else { TestFacts::Passed { cases, skipped: 0 } }
+    if verdict == "FAILED" {
+        TestFacts::Failed { cases, failed }
+    } else {
+        TestFacts::Passed { cases, skipped: 0 }
+    }
 }
 
 /// Whether a placement runs the release now, or ran it to the end once.
 fn has_had(engine: &Engine, id: &PlacementId, release: &Release) -> bool {
     let Some(snapshot) = engine.snapshot(&placement_run(id)) else { return false };
     let State::Placement(placement) = &*snapshot.state else { return false };
-    runs(placement, release) || placement.history.iter().any(|ended| ended.release.artifact.digest == release.artifact.digest && ended.outcome.is_good())
+    runs(placement, release)
+        || placement.history.iter().any(|ended| {
+            ended.release.artifact.digest == release.artifact.digest && ended.outcome.is_good()
+        })
 }
 
 /// Whether the placement's stable slot has the release's artifact.
 pub fn runs(placement: &Placement, release: &Release) -> bool {
-    placement.stable_bundle().is_some_and(|bundle| bundle.release.artifact.digest == release.artifact.digest)
+    placement
+        .stable_bundle()
+        .is_some_and(|bundle| bundle.release.artifact.digest == release.artifact.digest)
 }
-

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use humdrum_adapters::routers::Router;
 use humdrum_model::block::Block;
-use humdrum_model::judge::{self, Arm, BlockFold, Config, Judge, JudgeBlock, Metric, Outcome, Stage, Verdict};
+use humdrum_model::judge::{
+    self, Arm, BlockFold, Config, Judge, JudgeBlock, Metric, Outcome, Stage, Verdict,
+};
 use humdrum_model::report::spoken;
 use humdrum_model::rollout::plan::Step;
 use humdrum_model::rollout::{Command, JudgeSettings, Placement, Progress, Rollout, StageVerdict};
@@ -27,7 +29,12 @@ const PAGE: u32 = 1_000;
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
     #[error("the recording of {deployment} does not fit its judge at line {line}")]
-    Recording { deployment: String, line: u64, #[source] source: judge::InputError },
+    Recording {
+        deployment: String,
+        line: u64,
+        #[source]
+        source: judge::InputError,
+    },
     #[error("the recording cannot be kept")]
     Store(#[from] StoreError),
     #[error("{0}")]
@@ -40,7 +47,11 @@ pub fn recording_key(deployment_id: &str) -> String {
 }
 
 /// The recording as `humdrum judge replay` reads it.
-pub async fn export(store: &dyn Store, run: &str, deployment_id: &str) -> Result<String, StoreError> {
+pub async fn export(
+    store: &dyn Store,
+    run: &str,
+    deployment_id: &str,
+) -> Result<String, StoreError> {
     let mut text = String::new();
     let mut after = 0;
     loop {
@@ -76,7 +87,12 @@ pub struct Trial {
 
 impl Trial {
     /// Begins a recording, or goes on with the one there is.
-    pub async fn open(run: &str, placement: &Placement, store: Arc<dyn Store>, router: Arc<dyn Router>) -> Result<Option<Self>, TrialError> {
+    pub async fn open(
+        run: &str,
+        placement: &Placement,
+        store: Arc<dyn Store>,
+        router: Arc<dyn Router>,
+    ) -> Result<Option<Self>, TrialError> {
         let Some(rollout) = &placement.rollout else { return Ok(None) };
         let settings = &rollout.bundle.deploy.judge;
         let recorded = read_all(store.as_ref(), run, &rollout.deployment_id).await?;
@@ -87,7 +103,11 @@ impl Trial {
                 (config(settings, history).to_line(), now_ms(), true)
             }
         };
-        let misfit = |line: u64, source| TrialError::Recording { deployment: rollout.deployment_id.clone(), line, source };
+        let misfit = |line: u64, source| TrialError::Recording {
+            deployment: rollout.deployment_id.clone(),
+            line,
+            source,
+        };
         let mut judge = Judge::new(&config_line).map_err(|source| misfit(1, source))?;
         let mut cursor = 0;
         for (index, (upto, line)) in recorded.iter().enumerate().skip(1) {
@@ -114,7 +134,13 @@ impl Trial {
         };
         if new {
             // The first line's number is the time from which `t` counts.
-            trial.store.append_lines(trial.run.clone(), trial.batch(1, &[format!("{origin_ms}\t{config_line}")])).await?;
+            trial
+                .store
+                .append_lines(
+                    trial.run.clone(),
+                    trial.batch(1, &[format!("{origin_ms}\t{config_line}")]),
+                )
+                .await?;
             return Ok(Some(Self { next_line: 2, ..trial }));
         }
         Ok(Some(trial))
@@ -136,7 +162,13 @@ impl Trial {
             self.stage = Some(stage);
             self.seen = (0, 0);
         }
-        let blocks = self.router.blocks(&self.route, self.cursor, WAIT_MS).await.map_err(|error| TrialError::Router(error.to_string()))?;
+        let late = rollout.until.is_some_and(|until| now() >= until);
+        let blocks = match self.router.blocks(&self.route, self.cursor, WAIT_MS).await {
+            Ok(blocks) => blocks,
+            // An edge that cannot be asked is no data; the deadline holds all the same.
+            Err(_) if late => vec![],
+            Err(error) => return Err(TrialError::Router(error.to_string())),
+        };
         for block in &blocks {
             self.cursor = block.number;
             if block.start_ms < self.warm_ms {
@@ -148,7 +180,6 @@ impl Trial {
                 }
             }
         }
-        let late = rollout.until.is_some_and(|until| now() >= until);
         if late && rollout.paused.is_none() {
             let outcome = self.judge.deadline();
             return Ok(Some(self.reached(stage, &outcome)));
@@ -156,7 +187,12 @@ impl Trial {
         Ok(None)
     }
 
-    async fn judge_block(&mut self, block: &JudgeBlock, upto: u64, stage: usize) -> Result<Option<Command>, TrialError> {
+    async fn judge_block(
+        &mut self,
+        block: &JudgeBlock,
+        upto: u64,
+        stage: usize,
+    ) -> Result<Option<Command>, TrialError> {
         let line = format!("{upto}\t{}", block.to_line());
         self.store.append_lines(self.run.clone(), self.batch(self.next_line, &[line])).await?;
         let number = self.next_line;
@@ -173,7 +209,9 @@ impl Trial {
             source,
         })?;
         match outcome {
-            Some(outcome) if outcome.verdict == Verdict::Fail => Ok(Some(self.reached(stage, &outcome))),
+            Some(outcome) if outcome.verdict == Verdict::Fail => {
+                Ok(Some(self.reached(stage, &outcome)))
+            }
             _ if self.judge.passed_stage() == Some(stage) => Ok(Some(self.passed(stage))),
             _ => Ok(None),
         }
@@ -190,12 +228,22 @@ impl Trial {
             evidence.baseline.errors,
             evidence.baseline.requests
         );
-        Command::StagePassed { deployment_id: self.deployment_id.clone(), verdict: self.verdict(stage, Verdict::Pass, sentence) }
+        Command::StagePassed {
+            deployment_id: self.deployment_id.clone(),
+            verdict: self.verdict(stage, Verdict::Pass, sentence),
+        }
     }
 
     fn reached(&self, stage: usize, outcome: &Outcome) -> Command {
         let sentence = outcome.sentence(now().strftime("%T UTC"));
-        Command::VerdictReached { deployment_id: self.deployment_id.clone(), verdict: self.verdict(stage, outcome.verdict, format!("{}.", sentence.trim_end_matches('.'))) }
+        Command::VerdictReached {
+            deployment_id: self.deployment_id.clone(),
+            verdict: self.verdict(
+                stage,
+                outcome.verdict,
+                format!("{}.", sentence.trim_end_matches('.')),
+            ),
+        }
     }
 
     fn verdict(&self, stage: usize, verdict: Verdict, sentence: String) -> StageVerdict {
@@ -214,10 +262,16 @@ impl Trial {
     pub fn progress(&self) -> Progress {
         let evidence = self.judge.evidence();
         let config = self.judge.config();
-        let left_ms = self.judge.time_left().and_then(|left| left.pass_s).map(|seconds| (seconds * 1000.0) as i64);
+        let left_ms = self
+            .judge
+            .time_left()
+            .and_then(|left| left.pass_s)
+            .map(|seconds| (seconds * 1000.0) as i64);
         let total = self.seen.0 + self.seen.1;
         let sentence = match self.judge.invalid() {
-            Some((_, why)) => format!("INVALID so far: {why}; nothing passes, harm is still looked for."),
+            Some((_, why)) => {
+                format!("INVALID so far: {why}; nothing passes, harm is still looked for.")
+            }
             None => format!(
                 "{} blocks of {}, e={:.2}; enough to tell in {}.",
                 self.judge.blocks(),
@@ -239,7 +293,8 @@ impl Trial {
             log_e_pass: (1.0 / config.beta).ln(),
             left_ms,
             sentence,
-            weight_seen: (total > 0).then(|| (self.seen.0 * u64::from(WEIGHT_TOTAL) / total) as u32),
+            weight_seen: (total > 0)
+                .then(|| (self.seen.0 * u64::from(WEIGHT_TOTAL) / total) as u32),
         }
     }
 }
@@ -249,7 +304,11 @@ fn finite(log_e: f64) -> f64 {
     log_e.clamp(-1e6, 1e6)
 }
 
-async fn read_all(store: &dyn Store, run: &str, deployment_id: &str) -> Result<Vec<(u64, String)>, StoreError> {
+async fn read_all(
+    store: &dyn Store,
+    run: &str,
+    deployment_id: &str,
+) -> Result<Vec<(u64, String)>, StoreError> {
     let mut all = Vec::new();
     let mut after = 0;
     loop {
@@ -287,24 +346,35 @@ pub fn config(settings: &JudgeSettings, history: Vec<judge::HistoryCell>) -> Con
 }
 
 /// Baseline cells from before the first exposure, of the release that is the baseline now.
-async fn history(placement: &Placement, rollout: &Rollout, router: &dyn Router) -> Result<Vec<judge::HistoryCell>, TrialError> {
+async fn history(
+    placement: &Placement,
+    rollout: &Rollout,
+    router: &dyn Router,
+) -> Result<Vec<judge::HistoryCell>, TrialError> {
     let Some(stable) = placement.stable else { return Ok(vec![]) };
-    let names: HashSet<&str> = placement.slot(stable).seen.iter().map(|seen| seen.name.as_str()).collect();
+    let names: HashSet<&str> =
+        placement.slot(stable).seen.iter().map(|seen| seen.name.as_str()).collect();
     let table = rollout.table.unwrap_or_default();
     let oldest = now_ms() - HISTORY_MS;
     let mut blocks: Vec<Block> = Vec::new();
     let mut after = 0;
     loop {
-        let page = router.blocks(&placement.id.route(), after, 0).await.map_err(|error| TrialError::Router(error.to_string()))?;
+        let page = router
+            .blocks(&placement.id.route(), after, 0)
+            .await
+            .map_err(|error| TrialError::Router(error.to_string()))?;
         let Some(last) = page.last() else { break };
         after = last.number;
-        let before = |block: &Block| (block.fence, block.generation) < table && block.start_ms >= oldest;
+        let before =
+            |block: &Block| (block.fence, block.generation) < table && block.start_ms >= oldest;
         for mut block in page.into_iter().filter(before) {
             // Blocks in which the canary had a share already belong to the trial, not to its past.
             if block.cells.iter().any(|cell| cell.arm == "canary" && cell.requests > 0) {
                 continue;
             }
-            block.cells.retain(|cell| cell.arm == "baseline" && names.contains(cell.instance.as_str()));
+            block
+                .cells
+                .retain(|cell| cell.arm == "baseline" && names.contains(cell.instance.as_str()));
             if !block.cells.is_empty() {
                 blocks.push(block);
             }
@@ -312,7 +382,10 @@ async fn history(placement: &Placement, rollout: &Rollout, router: &dyn Router) 
     }
     let length = u32::try_from(rollout.bundle.deploy.judge.block_ms).unwrap_or(u32::MAX);
     let latency = rollout.bundle.deploy.judge.metrics.iter().any(|name| name == "latency");
-    let mut cells: Vec<_> = judge::history(&blocks, length, latency).into_iter().filter(|cell| cell.requests > 0).collect();
+    let mut cells: Vec<_> = judge::history(&blocks, length, latency)
+        .into_iter()
+        .filter(|cell| cell.requests > 0)
+        .collect();
     cells.drain(..cells.len().saturating_sub(HISTORY_CELLS));
     Ok(cells)
 }

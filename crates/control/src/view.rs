@@ -4,7 +4,9 @@ use humdrum_model::gate::GateResult;
 use humdrum_model::hold::Hold;
 use humdrum_model::name::Slot;
 use humdrum_model::rollout::plan::Step;
-use humdrum_model::rollout::{Ended, Explanation, Kind, Placement, Progress, Rollout, StageVerdict};
+use humdrum_model::rollout::{
+    Ended, Explanation, Kind, Placement, Progress, Rollout, StageVerdict,
+};
 use humdrum_model::run::State;
 use humdrum_model::ship::{Phase, Ship};
 use jiff::Timestamp;
@@ -156,10 +158,17 @@ fn release(release: &humdrum_model::release::Release) -> ReleaseView {
 }
 
 /// A placement and its judge as they are now.
-pub fn placement(run: &Snapshot, placement: &Placement, progress: Option<&Progress>, now: Timestamp) -> PlacementView {
+pub fn placement(
+    run: &Snapshot,
+    placement: &Placement,
+    progress: Option<&Progress>,
+    now: Timestamp,
+) -> PlacementView {
     let weight = |slot: Slot| {
         let table = placement.route.wish.as_ref();
-        table.and_then(|table| table.arms.iter().find(|arm| arm.slot == slot)).map_or(0, |arm| arm.weight)
+        table
+            .and_then(|table| table.arms.iter().find(|arm| arm.slot == slot))
+            .map_or(0, |arm| arm.weight)
     };
     let slots = [Slot::A, Slot::B].map(|slot| {
         let state = placement.slot(slot);
@@ -186,7 +195,12 @@ pub fn placement(run: &Snapshot, placement: &Placement, progress: Option<&Progre
         slots: slots.to_vec(),
         rollout: placement.rollout.as_ref().map(|rollout| self::rollout(rollout, progress)),
         explanation: placement.explain(progress, now),
-        history: placement.history.iter().rev().map(|ended| self::ended(placement, ended)).collect(),
+        history: placement
+            .history
+            .iter()
+            .rev()
+            .map(|ended| self::ended(placement, ended))
+            .collect(),
         problem: run.quarantined.clone().or_else(|| placement.route.problem.clone()),
         updated_ms: run.updated_ms,
     }
@@ -246,7 +260,12 @@ pub fn ended(placement: &Placement, ended: &Ended) -> EndedView {
 
 /// A ship as it is now.
 pub fn ship(ship: &Ship, now: Timestamp) -> ShipView {
-    let name = |index: usize| ship.build.as_ref().and_then(|build| build.environments.get(index)).map(|stop| stop.name.to_string());
+    let name = |index: usize| {
+        ship.build
+            .as_ref()
+            .and_then(|build| build.environments.get(index))
+            .map(|stop| stop.name.to_string())
+    };
     let (phase, environment, outcome, ended) = match &ship.phase {
         Phase::Building { .. } => ("building", None, None, None),
         Phase::Deploying { index, .. } => ("deploying", name(*index), None, None),
@@ -265,7 +284,12 @@ pub fn ship(ship: &Ship, now: Timestamp) -> ShipView {
         outcome,
         digest: ship.build.as_ref().map(|build| build.artifact.digest.to_string()),
         release: ship.release().map(|release| release.id.to_string()),
-        environments: ship.build.iter().flat_map(|build| &build.environments).map(|stop| stop.name.to_string()).collect(),
+        environments: ship
+            .build
+            .iter()
+            .flat_map(|build| &build.environments)
+            .map(|stop| stop.name.to_string())
+            .collect(),
         stops: ship
             .stops
             .iter()

@@ -46,9 +46,14 @@ impl Watch {
     /// Starts the watchers; they end with `stop`.
     pub fn start(self, tracker: &TaskTracker) {
         let watch = self.clone();
-        tracker.spawn(self.stop.clone().run_until_cancelled_owned(async move { watch.agent().await }));
+        tracker
+            .spawn(self.stop.clone().run_until_cancelled_owned(async move { watch.agent().await }));
         let (watch, tasks) = (self.clone(), tracker.clone());
-        tracker.spawn(self.stop.clone().run_until_cancelled_owned(async move { watch.placements(tasks).await }));
+        tracker.spawn(
+            self.stop
+                .clone()
+                .run_until_cancelled_owned(async move { watch.placements(tasks).await }),
+        );
     }
 
     fn placement_runs(&self) -> Vec<(Snapshot, Placement)> {
@@ -69,13 +74,20 @@ impl Watch {
                 Ok(seen) => {
                     // A new agent counts from the start again.
                     after = if seen.version < after { 0 } else { seen.version };
+                    self.tell_forgotten(&runs, &seen.units).await;
                     for unit in seen.units {
                         let owner = runs.iter().find_map(|(run, placement)| {
-                            let slot = [Slot::A, Slot::B].into_iter().find(|slot| placement.id.unit(*slot) == unit.unit)?;
+                            let slot = [Slot::A, Slot::B]
+                                .into_iter()
+                                .find(|slot| placement.id.unit(*slot) == unit.unit)?;
                             Some((run.id.clone(), slot, placement.slot(slot).accepted))
                         });
                         if let Some((run, slot, known)) = owner {
-                            let command = Command::UnitSeen { slot, status: Box::new(unit), known: Some(known) };
+                            let command = Command::UnitSeen {
+                                slot,
+                                status: Box::new(unit),
+                                known: Some(known),
+                            };
                             self.engine.tell(&run, RunCommand::Placement(command)).await;
                         }
                     }
@@ -83,6 +95,31 @@ impl Watch {
                 Err(error) => {
                     tracing::debug!(%error, "the agent cannot be watched");
                     tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// A unit that was confirmed and is unknown to the agent now was lost with its data: generation 0 says so.
+    async fn tell_forgotten(
+        &self,
+        runs: &[(Snapshot, Placement)],
+        units: &[humdrum_model::unit::UnitStatus],
+    ) {
+        for (run, placement) in runs {
+            for slot in [Slot::A, Slot::B] {
+                let (unit, known) = (placement.id.unit(slot), placement.slot(slot).accepted);
+                if known > 0 && !units.iter().any(|status| status.unit == unit) {
+                    let status = humdrum_model::unit::UnitStatus {
+                        unit,
+                        fence: 0,
+                        generation: 0,
+                        instances: vec![],
+                        problem: None,
+                    };
+                    let command =
+                        Command::UnitSeen { slot, status: Box::new(status), known: Some(known) };
+                    self.engine.tell(&run.id, RunCommand::Placement(command)).await;
                 }
             }
         }
@@ -96,9 +133,17 @@ impl Watch {
             for (run, _) in self.placement_runs() {
                 if eyes.insert(run.id.clone(), ()).is_none() {
                     let (watch, id) = (self.clone(), run.id.clone());
-                    tracker.spawn(self.stop.clone().run_until_cancelled_owned(async move { watch.route(&id).await }));
+                    tracker.spawn(
+                        self.stop
+                            .clone()
+                            .run_until_cancelled_owned(async move { watch.route(&id).await }),
+                    );
                     let (watch, id) = (self.clone(), run.id.clone());
-                    tracker.spawn(self.stop.clone().run_until_cancelled_owned(async move { watch.judge(&id).await }));
+                    tracker.spawn(
+                        self.stop
+                            .clone()
+                            .run_until_cancelled_owned(async move { watch.judge(&id).await }),
+                    );
                 }
             }
             if changes.changed().await.is_err() {
@@ -121,17 +166,30 @@ impl Watch {
             if placement.route.wish.is_some() {
                 match self.router.observe(&placement.id.route()).await {
                     Ok(Some(status)) => {
-                        let command = Command::RouteSeen { status: Box::new(status), known: Some(placement.route.accepted) };
+                        let command = Command::RouteSeen {
+                            status: Box::new(status),
+                            known: Some(placement.route.accepted),
+                        };
                         self.engine.tell(run, RunCommand::Placement(command)).await;
                     }
                     // A route that was confirmed and is unknown now was lost with the edge's data: generation 0 says so.
                     Ok(None) if placement.route.accepted > 0 => {
-                        let command = Command::RouteSeen { status: Box::new(unknown_route(&placement)), known: Some(placement.route.accepted) };
+                        let command = Command::RouteSeen {
+                            status: Box::new(unknown_route(&placement)),
+                            known: Some(placement.route.accepted),
+                        };
                         self.engine.tell(run, RunCommand::Placement(command)).await;
                     }
                     Ok(None) => {}
                     Err(error) => {
-                        self.engine.tell(run, RunCommand::Placement(Command::RouteFailed { problem: error.to_string() })).await;
+                        self.engine
+                            .tell(
+                                run,
+                                RunCommand::Placement(Command::RouteFailed {
+                                    problem: error.to_string(),
+                                }),
+                            )
+                            .await;
                     }
                 }
             }
@@ -159,9 +217,14 @@ impl Watch {
     }
 
     async fn trial(&self, run: &str, placement: &Placement) {
-        let Some(id) = placement.rollout.as_ref().map(|rollout| rollout.deployment_id.clone()) else { return };
+        let Some(id) = placement.rollout.as_ref().map(|rollout| rollout.deployment_id.clone())
+        else {
+            return;
+        };
         let trial = loop {
-            match Trial::open(run, placement, self.engine.store().clone(), self.router.clone()).await {
+            match Trial::open(run, placement, self.engine.store().clone(), self.router.clone())
+                .await
+            {
                 Ok(Some(trial)) => break trial,
                 Ok(None) => return,
                 Err(error) => {
@@ -178,7 +241,11 @@ impl Watch {
         let mut told: Option<usize> = None;
         loop {
             let Some(placement) = self.placement(run) else { return };
-            let Some(rollout) = placement.rollout.as_ref().filter(|rollout| rollout.deployment_id == id && rollout.returning.is_none()) else {
+            let Some(rollout) = placement
+                .rollout
+                .as_ref()
+                .filter(|rollout| rollout.deployment_id == id && rollout.returning.is_none())
+            else {
                 return;
             };
             if told == Some(rollout.at) && rollout.paused.is_none() {
@@ -189,7 +256,10 @@ impl Watch {
             }
             match trial.step(rollout).await {
                 Ok(command) => {
-                    self.boards.lock().unwrap_or_else(PoisonError::into_inner).insert(run.into(), trial.progress());
+                    self.boards
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .insert(run.into(), trial.progress());
                     if let Some(command) = command {
                         told = Some(rollout.at);
                         self.engine.tell(run, RunCommand::Placement(command)).await;
@@ -206,17 +276,26 @@ impl Watch {
 
 /// From the first judged stage on, until the rollout turns round or has all traffic.
 fn is_judged(placement: &Placement) -> bool {
-    placement.rollout.as_ref().is_some_and(|rollout| rollout.returning.is_none() && matches!(rollout.step(), Some(Step::Judge { .. })))
+    placement.rollout.as_ref().is_some_and(|rollout| {
+        rollout.returning.is_none() && matches!(rollout.step(), Some(Step::Judge { .. }))
+    })
 }
 
 /// Whether the edge's word is awaited.
 fn is_busy(placement: &Placement) -> bool {
     let draining = |rollout: &humdrum_model::rollout::Rollout| {
-        rollout.returning.is_some() || matches!(rollout.step(), Some(Step::Drain { .. } | Step::Expose { .. }))
+        rollout.returning.is_some()
+            || matches!(rollout.step(), Some(Step::Drain { .. } | Step::Expose { .. }))
     };
     placement.rollout.as_ref().is_some_and(draining)
 }
 
 fn unknown_route(placement: &Placement) -> humdrum_model::route::RouteStatus {
-    humdrum_model::route::RouteStatus { route: placement.id.route(), fence: 0, generation: 0, in_flight: vec![], problem: None }
+    humdrum_model::route::RouteStatus {
+        route: placement.id.route(),
+        fence: 0,
+        generation: 0,
+        in_flight: vec![],
+        problem: None,
+    }
 }

@@ -12,9 +12,19 @@ mod publish;
 /// Makes artifacts. Both calls may be repeated: the same commit gives the same artifact.
 pub trait Workshop: Send + Sync {
     /// Builds, tests, packs, describes, signs and publishes. Everything is in the registry when this returns.
-    fn build<'a>(&'a self, ship: &'a str, request: &'a ShipRequest) -> Pending<'a, Result<BuildFacts, BuildFailure>>;
+    fn build<'a>(
+        &'a self,
+        ship: &'a str,
+        request: &'a ShipRequest,
+    ) -> Pending<'a, Result<BuildFacts, BuildFailure>>;
     /// Runs a shell command in a checkout of the commit, with `HUMDRUM_URL` naming what was deployed. The error says how it ended.
-    fn command<'a>(&'a self, log: &'a str, request: &'a ShipRequest, run: &'a str, addr: SocketAddr) -> Pending<'a, Result<(), String>>;
+    fn command<'a>(
+        &'a self,
+        log: &'a str,
+        request: &'a ShipRequest,
+        run: &'a str,
+        addr: SocketAddr,
+    ) -> Pending<'a, Result<(), String>>;
 }
 
 /// What builds and verifications said.

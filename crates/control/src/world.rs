@@ -21,7 +21,10 @@ pub enum Attempt {
 #[derive(Debug)]
 pub enum Observation {
     /// It was done before; it is not done again.
-    Done { command: Command, response: String },
+    Done {
+        command: Command,
+        response: String,
+    },
     NotDone,
 }
 

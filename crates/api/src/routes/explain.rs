@@ -27,7 +27,10 @@ pub struct Why {
     pub ended: Option<EndedView>,
 }
 
-pub async fn explain(State(app): State<App>, Path(what): Path<String>) -> Result<Json<Why>, ApiError> {
+pub async fn explain(
+    State(app): State<App>,
+    Path(what): Path<String>,
+) -> Result<Json<Why>, ApiError> {
     if what == "last" {
         return last(&app).map(Json);
     }
@@ -35,23 +38,35 @@ pub async fn explain(State(app): State<App>, Path(what): Path<String>) -> Result
         return ship(&app, &what).await.map(Json);
     }
     let runs = app.engine.snapshots();
-    let placements: Vec<&Placement> = runs.iter().filter_map(|run| view::as_placement(&run.state)).collect();
+    let placements: Vec<&Placement> =
+        runs.iter().filter_map(|run| view::as_placement(&run.state)).collect();
     if what.starts_with("d-") {
         let found = placements.iter().find_map(|placement| deployment(&app, placement, &what));
         return found.map(Json).ok_or_else(|| unknown(&what, &placements));
     }
     let named = |placement: &&&Placement| {
-        placement.id.to_string() == what || placement.id.service.as_str() == what || placement.id.environment.as_str() == what
+        placement.id.to_string() == what
+            || placement.id.service.as_str() == what
+            || placement.id.environment.as_str() == what
     };
     // Of several, the one in which something happens, else the one where something happened last.
     let mut matching: Vec<_> = placements.iter().filter(named).collect();
-    matching.sort_by_key(|placement| (placement.rollout.is_some(), placement.history.last().map(|ended| ended.ended)));
-    matching.last().map(|placement| Json(present(&app, placement))).ok_or_else(|| unknown(&what, &placements))
+    matching.sort_by_key(|placement| {
+        (placement.rollout.is_some(), placement.history.last().map(|ended| ended.ended))
+    });
+    matching
+        .last()
+        .map(|placement| Json(present(&app, placement)))
+        .ok_or_else(|| unknown(&what, &placements))
 }
 
 fn unknown(what: &str, placements: &[&Placement]) -> ApiError {
     let known: Vec<_> = placements.iter().map(|placement| placement.id.to_string()).collect();
-    let known = if known.is_empty() { "nothing was shipped yet".into() } else { format!("known are: last, {}", known.join(", ")) };
+    let known = if known.is_empty() {
+        "nothing was shipped yet".into()
+    } else {
+        format!("known are: last, {}", known.join(", "))
+    };
     ApiError::new(404, "unknown", format!("`{what}` is not known; {known}")).hint("humdrum status")
 }
 
@@ -61,7 +76,8 @@ fn last(app: &App) -> Result<Why, ApiError> {
     let placements = runs.iter().filter_map(|run| view::as_placement(&run.state));
     let newest = placements.max_by_key(|placement| {
         let started = placement.rollout.as_ref().map(|rollout| rollout.entered);
-        (started, placement.history.last().map(|ended| ended.ended)).max((None, placement.history.last().map(|ended| ended.ended)))
+        (started, placement.history.last().map(|ended| ended.ended))
+            .max((None, placement.history.last().map(|ended| ended.ended)))
     });
     newest.map(|placement| present(app, placement)).ok_or_else(|| {
         ApiError::new(404, "nothing-yet", "nothing was shipped yet").hint("humdrum ship")
@@ -88,7 +104,10 @@ fn present(app: &App, placement: &Placement) -> Why {
 }
 
 fn word(kind: WaitKind) -> String {
-    let name = serde_json::to_value(kind).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
+    let name = serde_json::to_value(kind)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default();
     format!("waiting_for_{name}")
 }
 

@@ -26,18 +26,35 @@ pub async fn list(State(app): State<App>) -> Json<Vec<Hold>> {
 }
 
 /// `POST`: from now on nothing that it covers is admitted anywhere; what is under way goes back.
-pub async fn place(State(app): State<App>, Json(hold): Json<HoldWish>) -> Result<Json<Value>, ApiError> {
-    let command = HoldCommand::Place { subject: hold.subject.clone(), by: hold.wish.by.clone(), why: hold.wish.why.clone() };
+pub async fn place(
+    State(app): State<App>,
+    Json(hold): Json<HoldWish>,
+) -> Result<Json<Value>, ApiError> {
+    let command = HoldCommand::Place {
+        subject: hold.subject.clone(),
+        by: hold.wish.by.clone(),
+        why: hold.wish.why.clone(),
+    };
     submit(&app, hold, command).await
 }
 
 /// `POST …/lift`.
-pub async fn lift(State(app): State<App>, Json(hold): Json<HoldWish>) -> Result<Json<Value>, ApiError> {
-    let command = HoldCommand::Lift { subject: hold.subject.clone(), by: hold.wish.by.clone(), why: hold.wish.why.clone() };
+pub async fn lift(
+    State(app): State<App>,
+    Json(hold): Json<HoldWish>,
+) -> Result<Json<Value>, ApiError> {
+    let command = HoldCommand::Lift {
+        subject: hold.subject.clone(),
+        by: hold.wish.by.clone(),
+        why: hold.wish.why.clone(),
+    };
     submit(&app, hold, command).await
 }
 
 async fn submit(app: &App, hold: HoldWish, command: HoldCommand) -> Result<Json<Value>, ApiError> {
-    let said = app.engine.submit(HOLDS_RUN, &hold.wish.key(), &Command::Holds(command), &hold.wish.by).await?;
+    let said = app
+        .engine
+        .submit(HOLDS_RUN, &hold.wish.key(), &Command::Holds(command), &hold.wish.by)
+        .await?;
     answer(said, &hold.subject.word())
 }

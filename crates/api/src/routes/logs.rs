@@ -15,12 +15,19 @@ pub struct Ask {
     lines: Option<u32>,
 }
 
-pub async fn logs(State(app): State<App>, Path(what): Path<String>, Query(ask): Query<Ask>) -> Result<String, ApiError> {
+pub async fn logs(
+    State(app): State<App>,
+    Path(what): Path<String>,
+    Query(ask): Query<Ask>,
+) -> Result<String, ApiError> {
     let lines = ask.lines.unwrap_or(200).min(LINES_MAX);
     if what.starts_with("s-") || what.starts_with("d-") {
         return app.logs.read(&what, lines).await.map_err(|why| ApiError::new(404, "no-log", why));
     }
-    let bad = || ApiError::new(404, "unknown", format!("`{what}` is neither a ship nor service/environment")).hint("humdrum status");
+    let bad = || {
+        ApiError::new(404, "unknown", format!("`{what}` is neither a ship nor service/environment"))
+            .hint("humdrum status")
+    };
     let (service, environment) = what.split_once('/').ok_or_else(bad)?;
     let service = ServiceName::new(service).map_err(|_| bad())?;
     let environment = EnvName::new(environment).map_err(|_| bad())?;

@@ -36,17 +36,33 @@ impl Wish {
 /// Why the path names no placement.
 fn named(service: &str, environment: &str) -> Result<PlacementId, ApiError> {
     let bad = |error: humdrum_model::name::NameError| ApiError::new(422, "name", error.to_string());
-    Ok(PlacementId { service: ServiceName::new(service).map_err(bad)?, environment: EnvName::new(environment).map_err(bad)? })
+    Ok(PlacementId {
+        service: ServiceName::new(service).map_err(bad)?,
+        environment: EnvName::new(environment).map_err(bad)?,
+    })
 }
 
 fn unknown(app: &App, id: &PlacementId) -> ApiError {
-    let known: Vec<String> = app.engine.snapshots().iter().filter_map(|run| view::as_placement(&run.state).map(|placement| placement.id.to_string())).collect();
-    let known = if known.is_empty() { "nothing was shipped yet".into() } else { format!("known are: {}", known.join(", ")) };
-    ApiError::new(404, "no-such-placement", format!("{id} is not known; {known}")).hint("humdrum status")
+    let known: Vec<String> = app
+        .engine
+        .snapshots()
+        .iter()
+        .filter_map(|run| view::as_placement(&run.state).map(|placement| placement.id.to_string()))
+        .collect();
+    let known = if known.is_empty() {
+        "nothing was shipped yet".into()
+    } else {
+        format!("known are: {}", known.join(", "))
+    };
+    ApiError::new(404, "no-such-placement", format!("{id} is not known; {known}"))
+        .hint("humdrum status")
 }
 
 /// `GET`: state, explanation, history.
-pub async fn show(State(app): State<App>, Path((service, environment)): Path<(String, String)>) -> Result<Json<PlacementView>, ApiError> {
+pub async fn show(
+    State(app): State<App>,
+    Path((service, environment)): Path<(String, String)>,
+) -> Result<Json<PlacementView>, ApiError> {
     find(&app, &named(&service, &environment)?).map(Json)
 }
 
@@ -57,37 +73,60 @@ pub(crate) fn find(app: &App, id: &PlacementId) -> Result<PlacementView, ApiErro
 }
 
 /// `POST …/approve`: a person lets the waiting rollout go on.
-pub async fn approve(State(app): State<App>, Path((service, environment)): Path<(String, String)>, Json(wish): Json<Wish>) -> Result<Json<Value>, ApiError> {
+pub async fn approve(
+    State(app): State<App>,
+    Path((service, environment)): Path<(String, String)>,
+    Json(wish): Json<Wish>,
+) -> Result<Json<Value>, ApiError> {
     let command = PlacementCommand::Approve { by: wish.by.clone() };
     submit(&app, &named(&service, &environment)?, command, &wish).await
 }
 
 /// `POST …/abort`: ends the rollout; its traffic goes to 0 first.
-pub async fn abort(State(app): State<App>, Path((service, environment)): Path<(String, String)>, Json(wish): Json<Wish>) -> Result<Json<Value>, ApiError> {
+pub async fn abort(
+    State(app): State<App>,
+    Path((service, environment)): Path<(String, String)>,
+    Json(wish): Json<Wish>,
+) -> Result<Json<Value>, ApiError> {
     let command = PlacementCommand::Abort { by: wish.by.clone(), why: wish.why.clone() };
     submit(&app, &named(&service, &environment)?, command, &wish).await
 }
 
 /// `POST …/rollback`: the former release comes back, the present one is held.
-pub async fn rollback(State(app): State<App>, Path((service, environment)): Path<(String, String)>, Json(wish): Json<Wish>) -> Result<Json<Value>, ApiError> {
+pub async fn rollback(
+    State(app): State<App>,
+    Path((service, environment)): Path<(String, String)>,
+    Json(wish): Json<Wish>,
+) -> Result<Json<Value>, ApiError> {
     let key = wish.key();
     let deployment_id = format!("d-{key}-r");
-    let command = PlacementCommand::Rollback { by: wish.by.clone(), why: wish.why.clone(), deployment_id };
+    let command =
+        PlacementCommand::Rollback { by: wish.by.clone(), why: wish.why.clone(), deployment_id };
     submit(&app, &named(&service, &environment)?, command, &Wish { key: Some(key), ..wish }).await
 }
 
-async fn submit(app: &App, id: &PlacementId, command: PlacementCommand, wish: &Wish) -> Result<Json<Value>, ApiError> {
+async fn submit(
+    app: &App,
+    id: &PlacementId,
+    command: PlacementCommand,
+    wish: &Wish,
+) -> Result<Json<Value>, ApiError> {
     let run = placement_run(id);
     if app.engine.snapshot(&run).is_none() {
         return Err(unknown(app, id));
     }
-    answer(app.engine.submit(&run, &wish.key(), &Command::Placement(command), &wish.by).await?, &id.to_string())
+    answer(
+        app.engine.submit(&run, &wish.key(), &Command::Placement(command), &wish.by).await?,
+        &id.to_string(),
+    )
 }
 
 /// What a run said to a wish. A refusal is 409; a wish that waits is accepted all the same.
 pub(crate) fn answer(answer: Answer, subject: &str) -> Result<Json<Value>, ApiError> {
     match answer {
-        Answer::Done(report) => Ok(Json(json!({ "subject": subject, "accepted": true, "sentences": report.sentences, "next": report.next }))),
+        Answer::Done(report) => Ok(Json(
+            json!({ "subject": subject, "accepted": true, "sentences": report.sentences, "next": report.next }),
+        )),
         Answer::Pending => Ok(Json(json!({
             "subject": subject,
             "accepted": true,
@@ -95,6 +134,9 @@ pub(crate) fn answer(answer: Answer, subject: &str) -> Result<Json<Value>, ApiEr
             "next": format!("humdrum explain {subject}"),
         }))),
         Answer::Refused(refusal) => Err(refusal.into()),
-        Answer::NoSuchRun => Err(ApiError::new(404, "no-such-run", format!("`{subject}` is not known")).hint("humdrum status")),
+        Answer::NoSuchRun => {
+            Err(ApiError::new(404, "no-such-run", format!("`{subject}` is not known"))
+                .hint("humdrum status"))
+        }
     }
 }

@@ -7,12 +7,17 @@ use humdrum_control::{trial, view};
 use crate::App;
 use crate::error::ApiError;
 
-pub async fn recording(State(app): State<App>, Path(deployment): Path<String>) -> Result<impl IntoResponse, ApiError> {
-    for run in app.engine.snapshots().iter().filter(|run| view::as_placement(&run.state).is_some()) {
+pub async fn recording(
+    State(app): State<App>,
+    Path(deployment): Path<String>,
+) -> Result<impl IntoResponse, ApiError> {
+    for run in app.engine.snapshots().iter().filter(|run| view::as_placement(&run.state).is_some())
+    {
         let text = trial::export(app.engine.store().as_ref(), &run.id, &deployment).await?;
         if !text.is_empty() {
             return Ok(([("content-type", "application/jsonl")], text));
         }
     }
-    Err(ApiError::new(404, "no-recording", format!("no judged rollout `{deployment}` is known")).hint("humdrum status"))
+    Err(ApiError::new(404, "no-recording", format!("no judged rollout `{deployment}` is known"))
+        .hint("humdrum status"))
 }

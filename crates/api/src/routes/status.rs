@@ -31,7 +31,12 @@ pub async fn status(State(app): State<App>) -> Json<StatusView> {
             quarantined.push((run.id.clone(), why.clone()));
         }
         if let Some(placement) = view::as_placement(&run.state) {
-            placements.push(view::placement(run, placement, progress(&app.boards, &run.id).as_ref(), now));
+            placements.push(view::placement(
+                run,
+                placement,
+                progress(&app.boards, &run.id).as_ref(),
+                now,
+            ));
         } else if let Some(ship) = view::as_ship(&run.state) {
             ships.push(view::ship(ship, now));
         }

@@ -8,8 +8,12 @@ use humdrum_model::name::Digest;
 use crate::App;
 use crate::error::ApiError;
 
-pub async fn verify(State(app): State<App>, Path((repository, digest)): Path<(String, String)>) -> Result<Json<Verification>, ApiError> {
-    let digest = Digest::new(digest).map_err(|error| ApiError::new(422, "digest", error.to_string()))?;
+pub async fn verify(
+    State(app): State<App>,
+    Path((repository, digest)): Path<(String, String)>,
+) -> Result<Json<Verification>, ApiError> {
+    let digest =
+        Digest::new(digest).map_err(|error| ApiError::new(422, "digest", error.to_string()))?;
     let evidence = app.gatherer.evidence(&repository, &digest).await;
     let evidence = evidence.map_err(|error| ApiError::new(503, "registry", error.to_string()))?;
     Ok(Json(evidence.verification))

@@ -2,10 +2,10 @@
 
 use clap::Args;
 
-use crate::wish::{Wish, pick};
 use crate::exit::Outcome;
 use crate::places::Places;
 use crate::ui::Ui;
+use crate::wish::{Wish, pick};
 
 #[derive(Debug, Args)]
 pub(crate) struct Abort {
@@ -22,7 +22,9 @@ impl Abort {
         if let Some(ship) = self.what.as_ref().filter(|what| what.starts_with("s-")) {
             return wish.send(&format!("/api/v1/ships/{ship}/abort"));
         }
-        let placement = pick(&wish.client, self.what, "has a rollout under way", |placement| placement.rollout.is_some())?;
+        let placement = pick(&wish.client, self.what, "has a rollout under way", |placement| {
+            placement.rollout.is_some()
+        })?;
         wish.send(&format!("/api/v1/placements/{placement}/abort"))
     }
 }

@@ -2,10 +2,10 @@
 
 use clap::Args;
 
-use crate::wish::{Wish, pick};
 use crate::exit::Outcome;
 use crate::places::Places;
 use crate::ui::Ui;
+use crate::wish::{Wish, pick};
 
 #[derive(Debug, Args)]
 pub(crate) struct Approve {

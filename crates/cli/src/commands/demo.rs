@@ -29,9 +29,24 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const SETTLE: Duration = Duration::from_secs(3);
 
 const RELEASES: [Character; 3] = [
-    Character { message: "Open the shop", greeting: "hello from the first release", errors: 10, slow: 0 },
-    Character { message: "Say it nicer", greeting: "good day from the second release", errors: 10, slow: 0 },
-    Character { message: "Make it faster (or so we thought)", greeting: "hi from the third release", errors: 200, slow: 100 },
+    Character {
+        message: "Open the shop",
+        greeting: "hello from the first release",
+        errors: 10,
+        slow: 0,
+    },
+    Character {
+        message: "Say it nicer",
+        greeting: "good day from the second release",
+        errors: 10,
+        slow: 0,
+    },
+    Character {
+        message: "Make it faster (or so we thought)",
+        greeting: "hi from the third release",
+        errors: 200,
+        slow: 100,
+    },
 ];
 
 #[derive(Debug, Args)]
@@ -71,13 +86,22 @@ struct Summary {
 impl Demo {
     pub(crate) fn run(self, _: &Places, ui: &Ui) -> Outcome {
         let folder = tempfile::Builder::new().prefix("humdrum-demo-").tempdir();
-        let folder = folder.map_err(|error| Failure::new(Exit::Failed, "folder", "no temporary folder can be made").cause(&error))?.keep();
+        let folder = folder
+            .map_err(|error| {
+                Failure::new(Exit::Failed, "folder", "no temporary folder can be made")
+                    .cause(&error)
+            })?
+            .keep();
         // Instances run as users of their own and have to pass through.
-        let _ = std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755));
+        let _ =
+            std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755));
         let places = Places::find(Some(folder.join("data")))?;
         let ended = self.play(&folder, &places, ui);
         if self.keep && ended.is_ok() {
-            ui.line(format!("Everything goes on. Look around:  export HUMDRUM_DATA={}", places.data.display()));
+            ui.line(format!(
+                "Everything goes on. Look around:  export HUMDRUM_DATA={}",
+                places.data.display()
+            ));
             ui.line("  humdrum explain last · humdrum status · humdrum log demo-shop/production · humdrum down");
             return ended;
         }
@@ -97,7 +121,11 @@ impl Demo {
     fn play(&self, folder: &std::path::Path, places: &Places, ui: &Ui) -> Outcome {
         let started = Instant::now();
         let ports = free_ports()?;
-        let mut supervisor = Supervisor::new(places, vec!["--listen".into(), format!("127.0.0.1:{}", ports[3])], vec![])?;
+        let mut supervisor = Supervisor::new(
+            places,
+            vec!["--listen".into(), format!("127.0.0.1:{}", ports[3])],
+            vec![],
+        )?;
         up::start(&mut supervisor, places)?;
         let over = Arc::new(AtomicBool::new(false));
         let seen = over.clone();
@@ -107,7 +135,12 @@ impl Demo {
                 std::thread::sleep(Duration::from_millis(50));
             }
         });
-        ui.line(format!("{} after {:.1} s: control, edge and agent on this machine, data in {}", ui.tone(Tone::Good, "Humdrum is up"), started.elapsed().as_secs_f64(), places.data.display()));
+        ui.line(format!(
+            "{} after {:.1} s: control, edge and agent on this machine, data in {}",
+            ui.tone(Tone::Good, "Humdrum is up"),
+            started.elapsed().as_secs_f64(),
+            places.data.display()
+        ));
         let sample = Sample::make(&folder.join("demo-shop"), [ports[0], ports[1], ports[2]])?;
         let client = Client::of(places)?;
         let production = SocketAddr::from((Ipv4Addr::LOCALHOST, ports[2]));
@@ -121,22 +154,38 @@ impl Demo {
         over.store(true, Ordering::Relaxed);
         let _ = keeper.join();
         let (releases, requests) = played?;
-        let summary = Summary { releases, requests, seconds: round(started.elapsed().as_secs_f64()) };
+        let summary =
+            Summary { releases, requests, seconds: round(started.elapsed().as_secs_f64()) };
         report(ui, &summary);
-        let outcomes: Vec<&str> = summary.releases.iter().map(|release| release.outcome.as_str()).collect();
-        let right = outcomes == ["promoted", "promoted", "rolled_back"] && summary.requests.lost == 0;
+        let outcomes: Vec<&str> =
+            summary.releases.iter().map(|release| release.outcome.as_str()).collect();
+        let right =
+            outcomes == ["promoted", "promoted", "rolled_back"] && summary.requests.lost == 0;
         Ok(if right { Exit::Ok } else { Exit::Failed })
     }
 }
 
-async fn story(client: &Client, sample: &Sample, production: SocketAddr, ui: &Ui) -> Result<(Vec<Release>, Requests), Failure> {
+async fn story(
+    client: &Client,
+    sample: &Sample,
+    production: SocketAddr,
+    ui: &Ui,
+) -> Result<(Vec<Release>, Requests), Failure> {
     let quiet = Ui { json: false, ..*ui };
     let mut traffic: Option<Traffic> = None;
     let mut releases = Vec::new();
     for (index, character) in RELEASES.into_iter().enumerate() {
         sample.commit(character)?;
         ui.line("");
-        ui.line(ui.tone(Tone::Strong, &format!("Commit {}: {} ({} % errors)", index + 1, character.message, character.errors / 10)));
+        ui.line(ui.tone(
+            Tone::Strong,
+            &format!(
+                "Commit {}: {} ({} % errors)",
+                index + 1,
+                character.message,
+                character.errors / 10
+            ),
+        ));
         let wish = request(&sample.folder, "HEAD")?;
         let ship: ShipView = client.post("/api/v1/ships", &wish).await?;
         if ui.json {
@@ -150,7 +199,9 @@ async fn story(client: &Client, sample: &Sample, production: SocketAddr, ui: &Ui
                 break;
             }
             traffic = Some(Traffic::start(production, RPS));
-            ui.line(format!("Traffic: {RPS} requests a second on http://{production}, from here to the end."));
+            ui.line(format!(
+                "Traffic: {RPS} requests a second on http://{production}, from here to the end."
+            ));
             tokio::time::sleep(SETTLE).await;
         }
     }
@@ -162,7 +213,10 @@ async fn story(client: &Client, sample: &Sample, production: SocketAddr, ui: &Ui
     ui.line("");
     ui.line(ui.tone(Tone::Strong, "$ humdrum explain last"));
     why.sentences.iter().for_each(|sentence| ui.line(sentence));
-    let requests = Requests { sent: counts.sent.load(Ordering::Relaxed), lost: counts.lost.load(Ordering::Relaxed) };
+    let requests = Requests {
+        sent: counts.sent.load(Ordering::Relaxed),
+        lost: counts.lost.load(Ordering::Relaxed),
+    };
     Ok((releases, requests))
 }
 
@@ -178,16 +232,25 @@ async fn wait(client: &Client, id: &str) -> Result<(), Failure> {
 
 async fn release(client: &Client, id: &str) -> Result<Release, Failure> {
     let ship: ShipView = client.get(&format!("/api/v1/ships/{id}")).await?;
-    let placement: Option<PlacementView> = client.get("/api/v1/placements/demo-shop/production").await.ok();
-    let ended = placement.and_then(|placement| placement.history.into_iter().find(|ended| ended.ship.as_deref() == Some(id)));
-    let seconds = |from: jiff::Timestamp, to: jiff::Timestamp| round((to.as_millisecond() - from.as_millisecond()) as f64 / 1000.0);
+    let placement: Option<PlacementView> =
+        client.get("/api/v1/placements/demo-shop/production").await.ok();
+    let ended = placement.and_then(|placement| {
+        placement.history.into_iter().find(|ended| ended.ship.as_deref() == Some(id))
+    });
+    let seconds = |from: jiff::Timestamp, to: jiff::Timestamp| {
+        round((to.as_millisecond() - from.as_millisecond()) as f64 / 1000.0)
+    };
     let verdict = |ended: &EndedView| ended.verdicts.last().map(|verdict| verdict.at);
     Ok(Release {
         commit: ship.commit,
         digest: ship.digest.unwrap_or_default(),
         outcome: ship.outcome.unwrap_or_default(),
-        seconds_to_verdict: ended.as_ref().and_then(|ended| Some(seconds(ended.started, verdict(ended)?))),
-        seconds_verdict_to_zero: ended.as_ref().and_then(|ended| Some(seconds(verdict(ended)?, ended.zero_at?))),
+        seconds_to_verdict: ended
+            .as_ref()
+            .and_then(|ended| Some(seconds(ended.started, verdict(ended)?))),
+        seconds_verdict_to_zero: ended
+            .as_ref()
+            .and_then(|ended| Some(seconds(verdict(ended)?, ended.zero_at?))),
         canary_share_max: ended.map_or(0.0, |ended| f64::from(ended.weight_max) / 100.0),
     })
 }
@@ -200,11 +263,25 @@ fn report(ui: &Ui, summary: &Summary) {
     ui.document(summary);
     ui.line("");
     for release in &summary.releases {
-        let verdict = release.seconds_to_verdict.map_or_else(|| "no canary: it was the first".into(), |seconds| format!("verdict after {seconds:.1} s"));
-        let zero = release.seconds_verdict_to_zero.map(|seconds| format!(", traffic at 0 % {:.0} ms later", seconds * 1000.0)).unwrap_or_default();
-        ui.line(format!("{}  {:<11} at most {} %, {verdict}{zero}", &release.commit[..10], release.outcome, release.canary_share_max));
+        let verdict = release.seconds_to_verdict.map_or_else(
+            || "no canary: it was the first".into(),
+            |seconds| format!("verdict after {seconds:.1} s"),
+        );
+        let zero = release
+            .seconds_verdict_to_zero
+            .map(|seconds| format!(", traffic at 0 % {:.0} ms later", seconds * 1000.0))
+            .unwrap_or_default();
+        ui.line(format!(
+            "{}  {:<11} at most {} %, {verdict}{zero}",
+            &release.commit[..10],
+            release.outcome,
+            release.canary_share_max
+        ));
     }
-    ui.line(format!("{} requests, {} lost, {:.0} s in all.", summary.requests.sent, summary.requests.lost, summary.seconds));
+    ui.line(format!(
+        "{} requests, {} lost, {:.0} s in all.",
+        summary.requests.sent, summary.requests.lost, summary.seconds
+    ));
     ui.line("Your own repository:  humdrum up --detach && cd your-repository && humdrum init && humdrum ship");
 }
 
@@ -213,7 +290,9 @@ fn free_ports() -> Result<[u16; 4], Failure> {
     let mut held = Vec::new();
     let mut ports = [0; 4];
     for port in &mut ports {
-        let none = |error: std::io::Error| Failure::new(Exit::Failed, "port-taken", "no port is free").cause(&error);
+        let none = |error: std::io::Error| {
+            Failure::new(Exit::Failed, "port-taken", "no port is free").cause(&error)
+        };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(none)?;
         *port = listener.local_addr().map_err(none)?.port();
         held.push(listener);

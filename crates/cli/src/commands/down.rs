@@ -41,7 +41,11 @@ impl Down {
         ui.document(&serde_json::json!({ "status": "down", "stopped": stopped }));
         match stopped.is_empty() {
             true => ui.line(format!("Nothing ran on {}.", places.data.display())),
-            false => ui.line(format!("Stopped: {}. Everything is kept in {}.", stopped.join(", "), places.data.display())),
+            false => ui.line(format!(
+                "Stopped: {}. Everything is kept in {}.",
+                stopped.join(", "),
+                places.data.display()
+            )),
         }
         Ok(Exit::Ok)
     }
@@ -53,7 +57,9 @@ pub(crate) fn halt(places: &Places) -> Result<(), Failure> {
     let answer = block_on(exchange(&peer, request("POST", "/halt", None::<&()>), HALT));
     match answer {
         Ok(answer) if answer.text().contains("false") => {
-            Err(Failure::new(Exit::Failed, "instances-left", "not every instance ended").at(places.agent().display().to_string()).next("humdrum down"))
+            Err(Failure::new(Exit::Failed, "instances-left", "not every instance ended")
+                .at(places.agent().display().to_string())
+                .next("humdrum down"))
         }
         _ => Ok(()),
     }
@@ -62,7 +68,9 @@ pub(crate) fn halt(places: &Places) -> Result<(), Failure> {
 /// The supervisor holds a lock while it lives; its pid counts only then.
 fn stop_supervisor(places: &Places) {
     let Ok(text) = std::fs::read_to_string(places.run().join("up.pid")) else { return };
-    let Some(pid) = text.trim().parse().ok().and_then(rustix::process::Pid::from_raw) else { return };
+    let Some(pid) = text.trim().parse().ok().and_then(rustix::process::Pid::from_raw) else {
+        return;
+    };
     if super::up::single(places).is_ok() {
         return; // Nobody holds the lock, so the pid is somebody else's now.
     }

@@ -21,11 +21,21 @@ impl Explain {
         let client = Client::of(places)?;
         let why: Why = block_on(client.get(&format!("/api/v1/explain/{}", self.what)))?;
         ui.document(&why);
-        ui.line(format!("{}: {}", ui.tone(Tone::Strong, &why.subject), why.state.replace('_', " ")));
+        ui.line(format!(
+            "{}: {}",
+            ui.tone(Tone::Strong, &why.subject),
+            why.state.replace('_', " ")
+        ));
         why.sentences.iter().for_each(|sentence| ui.line(sentence));
         if let Some(ended) = &why.ended {
             for gate in ended.gates.iter().filter(|gate| !gate.passed) {
-                ui.line(format!("  gate {}: {} (owner {}; fix: {})", gate.gate, gate.what, gate.owner.as_deref().unwrap_or("unknown"), gate.fix.as_deref().unwrap_or("none known")));
+                ui.line(format!(
+                    "  gate {}: {} (owner {}; fix: {})",
+                    gate.gate,
+                    gate.what,
+                    gate.owner.as_deref().unwrap_or("unknown"),
+                    gate.fix.as_deref().unwrap_or("none known")
+                ));
             }
         }
         if let Some(next) = &why.next {

@@ -2,10 +2,10 @@
 
 use clap::Args;
 
-use crate::wish::{Wish, pick};
 use crate::exit::Outcome;
 use crate::places::Places;
 use crate::ui::Ui;
+use crate::wish::{Wish, pick};
 
 #[derive(Debug, Args)]
 pub(crate) struct Rollback {
@@ -19,7 +19,9 @@ pub(crate) struct Rollback {
 impl Rollback {
     pub(crate) fn run(self, places: &Places, ui: &Ui) -> Outcome {
         let wish = Wish::new(places, ui, self.why)?;
-        let placement = pick(&wish.client, self.placement, "could be rolled back", |placement| placement.stable.is_some())?;
+        let placement = pick(&wish.client, self.placement, "could be rolled back", |placement| {
+            placement.stable.is_some()
+        })?;
         wish.send(&format!("/api/v1/placements/{placement}/rollback"))
     }
 }

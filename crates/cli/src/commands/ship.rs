@@ -36,7 +36,13 @@ impl Ship {
         let request = request(&self.dir, &self.reference)?;
         let client = Client::of(places)?;
         let ship: ShipView = block_on(client.post("/api/v1/ships", &request))?;
-        ui.line(format!("{} commit {} of {} ({})", ship.id, &ship.commit[..10], ship.service, request.reference));
+        ui.line(format!(
+            "{} commit {} of {} ({})",
+            ship.id,
+            &ship.commit[..10],
+            ship.service,
+            request.reference
+        ));
         if self.no_wait {
             ui.document(&ship);
             ui.line(format!("Accepted. Follow it: humdrum watch {}", ship.id));
@@ -48,29 +54,65 @@ impl Ship {
 
 /// What is asked of control: the repository, the full commit, and the service that the commit's manifest names.
 pub(crate) fn request(dir: &std::path::Path, reference: &str) -> Result<ShipRequest, Failure> {
-    let dir = std::fs::canonicalize(dir).map_err(|error| Failure::new(Exit::BadInput, "folder", format!("`{}` cannot be read", dir.display())).cause(&error))?;
+    let dir = std::fs::canonicalize(dir).map_err(|error| {
+        Failure::new(Exit::BadInput, "folder", format!("`{}` cannot be read", dir.display()))
+            .cause(&error)
+    })?;
     let root = top(&dir)?;
     let folder = dir.strip_prefix(&root).unwrap_or(std::path::Path::new("")).display().to_string();
-    let repo = Repo::open(&root).map_err(|error| Failure::new(Exit::BadInput, "not-a-repository", format!("`{}` is not a git repository that can be read", root.display())).cause(&error).next("git init && git add . && git commit"))?;
+    let repo = Repo::open(&root).map_err(|error| {
+        Failure::new(
+            Exit::BadInput,
+            "not-a-repository",
+            format!("`{}` is not a git repository that can be read", root.display()),
+        )
+        .cause(&error)
+        .next("git init && git add . && git commit")
+    })?;
     let facts = repo.resolve(reference).map_err(|error| {
-        Failure::new(Exit::BadInput, "unknown-ref", format!("`{reference}` names no commit here")).cause(&error).at(root.display().to_string()).next("git log --oneline")
+        Failure::new(Exit::BadInput, "unknown-ref", format!("`{reference}` names no commit here"))
+            .cause(&error)
+            .at(root.display().to_string())
+            .next("git log --oneline")
     })?;
     let path = std::path::Path::new(&folder).join(FILE_NAME).display().to_string();
     let bytes = repo.read_file(&facts.commit, &path).map_err(|error| {
-        let hint = if dir.join(FILE_NAME).exists() { format!("git add {FILE_NAME} && git commit") } else { "humdrum init".into() };
-        Failure::new(Exit::BadInput, "manifest-missing", format!("commit {} has no {path}", facts.commit.short())).cause(&error).next(hint)
+        let hint = if dir.join(FILE_NAME).exists() {
+            format!("git add {FILE_NAME} && git commit")
+        } else {
+            "humdrum init".into()
+        };
+        Failure::new(
+            Exit::BadInput,
+            "manifest-missing",
+            format!("commit {} has no {path}", facts.commit.short()),
+        )
+        .cause(&error)
+        .next(hint)
     })?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let manifest = Manifest::parse(&text).map_err(|problems| {
-        let mut failure = Failure::new(Exit::BadInput, "manifest", format!("the manifest of commit {} has {} problems", facts.commit.short(), problems.len()));
+        let mut failure = Failure::new(
+            Exit::BadInput,
+            "manifest",
+            format!(
+                "the manifest of commit {} has {} problems",
+                facts.commit.short(),
+                problems.len()
+            ),
+        );
         for problem in &problems {
             failure = failure.why(problem.render(&path, &text));
         }
-        let first = problems.first().map(|problem| format!("{path}:{}:{}", problem.line, problem.column));
+        let first =
+            problems.first().map(|problem| format!("{path}:{}:{}", problem.line, problem.column));
         failure.at(first.unwrap_or(path.clone())).next("humdrum plan")
     })?;
     if repo.is_dirty().unwrap_or(false) {
-        Ui::new(false).remark(format!("The working tree has changes that are not part of commit {}; they are not shipped.", facts.commit.short()));
+        Ui::new(false).remark(format!(
+            "The working tree has changes that are not part of commit {}; they are not shipped.",
+            facts.commit.short()
+        ));
     }
     Ok(ShipRequest {
         service: manifest.service,
@@ -91,5 +133,10 @@ pub(crate) fn top(dir: &std::path::Path) -> Result<PathBuf, Failure> {
         }
         folder = here.parent();
     }
-    Err(Failure::new(Exit::BadInput, "not-a-repository", format!("`{}` is in no git repository", dir.display())).next("git init && git add . && git commit"))
+    Err(Failure::new(
+        Exit::BadInput,
+        "not-a-repository",
+        format!("`{}` is in no git repository", dir.display()),
+    )
+    .next("git init && git add . && git commit"))
 }

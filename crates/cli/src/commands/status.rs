@@ -26,11 +26,28 @@ impl Status {
         }
         for placement in &status.placements {
             let address = placement.address.clone().unwrap_or_default();
-            ui.line(format!("{}  {}", ui.tone(Tone::Strong, &placement.id), ui.tone(Tone::Quiet, &address)));
+            ui.line(format!(
+                "{}  {}",
+                ui.tone(Tone::Strong, &placement.id),
+                ui.tone(Tone::Quiet, &address)
+            ));
             for slot in placement.slots.iter().filter(|slot| slot.wanted > 0 || slot.weight > 0) {
-                let release = slot.release.as_ref().map_or_else(String::new, |release| format!("{} commit {}", release.release, &release.commit[..10]));
-                let problem = slot.problem.as_ref().map(|problem| format!("  ({problem})")).unwrap_or_default();
-                ui.line(format!("  slot {}  {release}  {} of the traffic, {}/{} ready, {} restarts{problem}", slot.slot, percent(slot.weight), slot.ready, slot.wanted, slot.restarts));
+                let release = slot.release.as_ref().map_or_else(String::new, |release| {
+                    format!("{} commit {}", release.release, &release.commit[..10])
+                });
+                let problem = slot
+                    .problem
+                    .as_ref()
+                    .map(|problem| format!("  ({problem})"))
+                    .unwrap_or_default();
+                ui.line(format!(
+                    "  slot {}  {release}  {} of the traffic, {}/{} ready, {} restarts{problem}",
+                    slot.slot,
+                    percent(slot.weight),
+                    slot.ready,
+                    slot.wanted,
+                    slot.restarts
+                ));
             }
             if let Some(problem) = &placement.problem {
                 ui.line(format!("  {}", ui.tone(Tone::Bad, problem)));
@@ -40,7 +57,13 @@ impl Status {
             }
         }
         for hold in &status.holds {
-            ui.line(format!("{} {} by {}: {}", ui.tone(Tone::Bad, "held"), hold.subject.word(), hold.by, hold.why));
+            ui.line(format!(
+                "{} {} by {}: {}",
+                ui.tone(Tone::Bad, "held"),
+                hold.subject.word(),
+                hold.by,
+                hold.why
+            ));
         }
         for (run, why) in &status.quarantined {
             ui.line(format!("{} {run}: {why}", ui.tone(Tone::Bad, "quarantined")));

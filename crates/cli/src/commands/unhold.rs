@@ -3,10 +3,10 @@
 use clap::Args;
 use humdrum_api::routes::holds::HoldWish;
 
-use crate::wish::{Wish, subject};
 use crate::exit::Outcome;
 use crate::places::Places;
 use crate::ui::Ui;
+use crate::wish::{Wish, subject};
 
 #[derive(Debug, Args)]
 pub(crate) struct Unhold {

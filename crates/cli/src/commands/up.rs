@@ -37,8 +37,10 @@ impl Up {
         }
         let _lock = single(places)?;
         let pid = places.run().join("up.pid");
-        std::fs::write(&pid, std::process::id().to_string()).map_err(|error| crate::places::unusable(&pid, &error))?;
-        let control = self.listen.map(|addr| vec!["--listen".into(), addr.to_string()]).unwrap_or_default();
+        std::fs::write(&pid, std::process::id().to_string())
+            .map_err(|error| crate::places::unusable(&pid, &error))?;
+        let control =
+            self.listen.map(|addr| vec!["--listen".into(), addr.to_string()]).unwrap_or_default();
         let mut supervisor = Supervisor::new(places, control, vec![])?;
         let adopted = supervisor.adopted();
         if !adopted.is_empty() {
@@ -59,25 +61,42 @@ impl Up {
 
     fn detached(&self, places: &Places, ui: &Ui) -> Outcome {
         let log = places.logs().join("up.log");
-        let out = std::fs::File::options().create(true).append(true).open(&log).map_err(|error| crate::places::unusable(&log, &error))?;
+        let out = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .map_err(|error| crate::places::unusable(&log, &error))?;
         let err = out.try_clone().map_err(|error| crate::places::unusable(&log, &error))?;
-        let exe = std::env::current_exe().map_err(|error| Failure::new(Exit::Failed, "executable", "this executable cannot be found").cause(&error))?;
+        let exe = std::env::current_exe().map_err(|error| {
+            Failure::new(Exit::Failed, "executable", "this executable cannot be found")
+                .cause(&error)
+        })?;
         let mut command = Command::new(exe);
         command.arg("--data").arg(&places.data).arg("up");
         if let Some(addr) = self.listen {
             command.arg("--listen").arg(addr.to_string());
         }
         command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
-        let mut child = command.spawn().map_err(|error| Failure::new(Exit::Failed, "start", "the supervisor cannot be started").cause(&error))?;
+        let mut child = command.spawn().map_err(|error| {
+            Failure::new(Exit::Failed, "start", "the supervisor cannot be started").cause(&error)
+        })?;
         let until = Instant::now() + READY;
         while !answers(places) {
             if let Ok(Some(_)) = child.try_wait() {
                 let text = std::fs::read_to_string(&log).unwrap_or_default();
                 let tail: Vec<&str> = text.lines().rev().take(8).collect();
-                return Err(Failure::new(Exit::Failed, "start", "the supervisor ended at once").why(tail.into_iter().rev().collect::<Vec<_>>().join("\n")).next("humdrum doctor"));
+                return Err(Failure::new(Exit::Failed, "start", "the supervisor ended at once")
+                    .why(tail.into_iter().rev().collect::<Vec<_>>().join("\n"))
+                    .next("humdrum doctor"));
             }
             if Instant::now() > until {
-                return Err(Failure::new(Exit::Failed, "start", format!("not every role answered within {} s", READY.as_secs())).at(places.logs().display().to_string()).next("humdrum doctor"));
+                return Err(Failure::new(
+                    Exit::Failed,
+                    "start",
+                    format!("not every role answered within {} s", READY.as_secs()),
+                )
+                .at(places.logs().display().to_string())
+                .next("humdrum doctor"));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -90,9 +109,19 @@ impl Up {
 pub(crate) fn single(places: &Places) -> Result<std::fs::File, Failure> {
     use rustix::fs::{FlockOperation, flock};
     let path = places.run().join("up.lock");
-    let file = std::fs::File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| crate::places::unusable(&path, &error))?;
+    let file = std::fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| crate::places::unusable(&path, &error))?;
     flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-        Failure::new(Exit::Failed, "already-up", format!("a supervisor runs on `{}` already", places.data.display())).next("humdrum status")
+        Failure::new(
+            Exit::Failed,
+            "already-up",
+            format!("a supervisor runs on `{}` already", places.data.display()),
+        )
+        .next("humdrum status")
     })?;
     Ok(file)
 }
@@ -109,10 +138,23 @@ pub(crate) fn start(supervisor: &mut Supervisor, places: &Places) -> Result<(), 
             for role in crate::supervisor::ROLES.into_iter().rev() {
                 crate::supervisor::stop(places, role);
             }
-            return Err(Failure::new(Exit::Failed, "start", format!("the {role} ends again and again")).why(log).at(places.logs().join(format!("{role}.log")).display().to_string()).next("humdrum doctor"));
+            return Err(Failure::new(
+                Exit::Failed,
+                "start",
+                format!("the {role} ends again and again"),
+            )
+            .why(log)
+            .at(places.logs().join(format!("{role}.log")).display().to_string())
+            .next("humdrum doctor"));
         }
         if Instant::now() > until {
-            return Err(Failure::new(Exit::Failed, "start", format!("not every role answered within {} s", READY.as_secs())).at(places.logs().display().to_string()).next("humdrum doctor"));
+            return Err(Failure::new(
+                Exit::Failed,
+                "start",
+                format!("not every role answered within {} s", READY.as_secs()),
+            )
+            .at(places.logs().display().to_string())
+            .next("humdrum doctor"));
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -122,8 +164,14 @@ pub(crate) fn start(supervisor: &mut Supervisor, places: &Places) -> Result<(), 
 pub(crate) fn answers(places: &Places) -> bool {
     let Ok(client) = Client::of(places) else { return false };
     block_on(async {
-        for peer in [Peer::Tcp(client.addr), Peer::Unix(places.edge_socket()), Peer::Unix(places.agent_socket())] {
-            let answer = exchange(&peer, request("GET", "/healthz", None::<&()>), Duration::from_secs(1)).await;
+        for peer in [
+            Peer::Tcp(client.addr),
+            Peer::Unix(places.edge_socket()),
+            Peer::Unix(places.agent_socket()),
+        ] {
+            let answer =
+                exchange(&peer, request("GET", "/healthz", None::<&()>), Duration::from_secs(1))
+                    .await;
             if !answer.is_ok_and(|answer| answer.is_success()) {
                 return false;
             }
@@ -138,7 +186,11 @@ fn report(places: &Places, ui: &Ui) -> Result<(), Failure> {
     ui.line(format!("{} on this machine", ui.tone(Tone::Good, "Humdrum is up")));
     ui.line(format!("  API and registry   http://{}", client.addr));
     ui.line(format!("  data folder        {}", places.data.display()));
-    ui.line(format!("  registry login     docker login -u humdrum --password-stdin {} < {}", client.addr, places.token().display()));
+    ui.line(format!(
+        "  registry login     docker login -u humdrum --password-stdin {} < {}",
+        client.addr,
+        places.token().display()
+    ));
     ui.line("  next               humdrum init   (in your repository), then   humdrum ship");
     Ok(())
 }

@@ -40,7 +40,9 @@ pub(crate) struct Follow {
 
 /// `90s`, `10m`, `1h 30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text.parse().map_err(|error| format!("`{text}` is not a duration like 90s or 10m: {error}"))?;
+    let span: jiff::SignedDuration = text
+        .parse()
+        .map_err(|error| format!("`{text}` is not a duration like 90s or 10m: {error}"))?;
     Duration::try_from(span).map_err(|_| format!("`{text}` is not a positive duration"))
 }
 
@@ -56,7 +58,8 @@ impl Watch {
             if what.starts_with("s-") {
                 return follow_ship(&client, &what, ui, &follow).await;
             }
-            let why: humdrum_api::routes::explain::Why = client.get(&format!("/api/v1/explain/{what}")).await?;
+            let why: humdrum_api::routes::explain::Why =
+                client.get(&format!("/api/v1/explain/{what}")).await?;
             let placement = match (&why.ended, what.contains('/')) {
                 (Some(ended), _) if !what.contains('/') => ended.placement.clone(),
                 (_, true) => what.clone(),
@@ -69,7 +72,9 @@ impl Watch {
 
 async fn newest(client: &Client) -> Result<String, Failure> {
     let ships: Vec<ShipView> = client.get("/api/v1/ships").await?;
-    ships.first().map(|ship| ship.id.clone()).ok_or_else(|| Failure::new(Exit::BadInput, "nothing-yet", "nothing was shipped yet").next("humdrum ship"))
+    ships.first().map(|ship| ship.id.clone()).ok_or_else(|| {
+        Failure::new(Exit::BadInput, "nothing-yet", "nothing was shipped yet").next("humdrum ship")
+    })
 }
 
 /// Follows a ship to its end and says how it ended by the exit code.
@@ -79,7 +84,10 @@ pub(crate) async fn follow_ship(client: &Client, id: &str, ui: &Ui, follow: &Fol
     loop {
         let ship: ShipView = patiently(client, &format!("/api/v1/ships/{id}")).await?;
         let placement = match &ship.environment {
-            Some(environment) => client.get::<PlacementView>(&format!("/api/v1/placements/{}/{environment}", ship.service)).await.ok(),
+            Some(environment) => client
+                .get::<PlacementView>(&format!("/api/v1/placements/{}/{environment}", ship.service))
+                .await
+                .ok(),
             None => None,
         };
         screen.show(&ship_lines(*ui, &ship, placement.as_ref()), &key(&ship, placement.as_ref()));
@@ -105,14 +113,18 @@ async fn follow_placement(client: &Client, id: &str, ui: &Ui, follow: &Follow) -
     let mut screen = Screen::new(*ui);
     let started = Instant::now();
     loop {
-        let placement: PlacementView = patiently(client, &format!("/api/v1/placements/{id}")).await?;
+        let placement: PlacementView =
+            patiently(client, &format!("/api/v1/placements/{id}")).await?;
         screen.show(&placement_lines(*ui, &placement), &placement_key(&placement));
         if placement.rollout.is_none() {
             screen.end();
             ui.document(&placement);
             let Some(ended) = placement.history.first() else { return Ok(Exit::Ok) };
             ended.sentences.iter().for_each(|sentence| ui.line(sentence));
-            return Ok(exit_of(&ended.outcome, ended.verdicts.last().map(|verdict| verdict.verdict)));
+            return Ok(exit_of(
+                &ended.outcome,
+                ended.verdicts.last().map(|verdict| verdict.verdict),
+            ));
         }
         if let Some(exit) = waits_for_person(&placement) {
             screen.end();
@@ -130,11 +142,16 @@ async fn follow_placement(client: &Client, id: &str, ui: &Ui, follow: &Follow) -
 }
 
 /// Asks again while control restarts.
-async fn patiently<T: serde::de::DeserializeOwned>(client: &Client, path: &str) -> Result<T, Failure> {
+async fn patiently<T: serde::de::DeserializeOwned>(
+    client: &Client,
+    path: &str,
+) -> Result<T, Failure> {
     let until = Instant::now() + PATIENCE;
     loop {
         match client.get(path).await {
-            Err(failure) if failure.exit == Exit::Unreachable && Instant::now() < until => tokio::time::sleep(ASK).await,
+            Err(failure) if failure.exit == Exit::Unreachable && Instant::now() < until => {
+                tokio::time::sleep(ASK).await
+            }
             other => return other,
         }
     }
@@ -163,8 +180,15 @@ fn say_waiting(ui: &Ui, ship: &ShipView, placement: Option<&PlacementView>, exit
 async fn finish(client: &Client, ui: &Ui, ship: &ShipView, outcome: &str) -> Exit {
     let verdict = match ship.stops.last() {
         Some(stop) => {
-            let why = client.get::<humdrum_api::routes::explain::Why>(&format!("/api/v1/explain/{}", stop.deployment_id)).await.ok();
-            why.and_then(|why| why.ended).and_then(|ended| ended.verdicts.last().map(|verdict| verdict.verdict))
+            let why = client
+                .get::<humdrum_api::routes::explain::Why>(&format!(
+                    "/api/v1/explain/{}",
+                    stop.deployment_id
+                ))
+                .await
+                .ok();
+            why.and_then(|why| why.ended)
+                .and_then(|ended| ended.verdicts.last().map(|verdict| verdict.verdict))
         }
         None => None,
     };
@@ -183,39 +207,75 @@ fn exit_of(outcome: &str, verdict: Option<Verdict>) -> Exit {
     match outcome {
         "promoted" | "already_there" => Exit::Ok,
         "refused" | "held" => Exit::Refused,
-        "aborted" if matches!(verdict, Some(Verdict::Inconclusive | Verdict::Insufficient | Verdict::Invalid)) => Exit::Inconclusive,
+        "aborted"
+            if matches!(
+                verdict,
+                Some(Verdict::Inconclusive | Verdict::Insufficient | Verdict::Invalid)
+            ) =>
+        {
+            Exit::Inconclusive
+        }
         _ => Exit::Failed,
     }
 }
 
 fn key(ship: &ShipView, placement: Option<&PlacementView>) -> String {
-    format!("{}|{:?}|{}", ship.phase, ship.environment, placement.map_or_else(String::new, placement_key))
+    format!(
+        "{}|{:?}|{}",
+        ship.phase,
+        ship.environment,
+        placement.map_or_else(String::new, placement_key)
+    )
 }
 
 fn placement_key(placement: &PlacementView) -> String {
     placement.rollout.as_ref().map_or_else(String::new, |rollout| {
         let running = rollout.steps.iter().position(|step| step.state == "running");
-        format!("{}|{running:?}|{}|{}|{}|{:?}", rollout.deployment_id, rollout.weight, rollout.returning, rollout.paused, placement.explanation.waits_for)
+        format!(
+            "{}|{running:?}|{}|{}|{}|{:?}",
+            rollout.deployment_id,
+            rollout.weight,
+            rollout.returning,
+            rollout.paused,
+            placement.explanation.waits_for
+        )
     })
 }
 
 fn ship_lines(ui: Ui, ship: &ShipView, placement: Option<&PlacementView>) -> Vec<String> {
     let took = spoken(now().as_millisecond() - ship.started.as_millisecond());
-    let mut lines = vec![format!("{} {} @ {}  {took}", ui.tone(Tone::Strong, &ship.service), ship.id, &ship.commit[..10])];
+    let mut lines = vec![format!(
+        "{} {} @ {}  {took}",
+        ui.tone(Tone::Strong, &ship.service),
+        ship.id,
+        &ship.commit[..10]
+    )];
     let built = ship.phase != "building";
-    lines.push(mark(ui, if built { "done" } else { "running" }, &ship.digest.as_ref().map_or("build, test, pack, describe, sign".into(), |digest| format!("built and signed {}", &digest[..19]))));
+    lines.push(mark(
+        ui,
+        if built { "done" } else { "running" },
+        &ship.digest.as_ref().map_or("build, test, pack, describe, sign".into(), |digest| {
+            format!("built and signed {}", &digest[..19])
+        }),
+    ));
     for environment in &ship.environments {
         let stop = ship.stops.iter().find(|stop| stop.environment == *environment);
         let here = ship.environment.as_ref() == Some(environment);
         let state = match (stop, here) {
-            (Some(stop), false) if stop.outcome == "promoted" || stop.outcome == "already_there" => "done",
+            (Some(stop), false)
+                if stop.outcome == "promoted" || stop.outcome == "already_there" =>
+            {
+                "done"
+            }
             (Some(_), false) => "failed",
             (_, true) => "running",
             (None, false) => "waiting",
         };
         lines.push(mark(ui, state, environment));
         if let Some(placement) = placement.filter(|_| here) {
-            lines.extend(placement_lines(ui, placement).into_iter().map(|line| format!("   {line}")));
+            lines.extend(
+                placement_lines(ui, placement).into_iter().map(|line| format!("   {line}")),
+            );
         }
     }
     lines
@@ -280,7 +340,12 @@ impl Screen {
             let _ = out.flush();
             self.drawn = lines.len();
         } else if key != self.last_key || self.last_line.elapsed() > HEARTBEAT {
-            let text: Vec<&str> = lines.iter().skip(1).map(|line| line.trim()).filter(|line| !line.starts_with('·')).collect();
+            let text: Vec<&str> = lines
+                .iter()
+                .skip(1)
+                .map(|line| line.trim())
+                .filter(|line| !line.starts_with('·'))
+                .collect();
             self.ui.line(text.join("; "));
             self.last_line = Instant::now();
         }
@@ -293,7 +358,8 @@ impl Screen {
 }
 
 fn width() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stdout()).map_or(100, |size| usize::from(size.ws_col).max(20))
+    rustix::termios::tcgetwinsize(std::io::stdout())
+        .map_or(100, |size| usize::from(size.ws_col).max(20))
 }
 
 /// Cuts a line to the terminal: a wrapped line would break the drawing in place. Colour codes take no room.

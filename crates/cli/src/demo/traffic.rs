@@ -40,7 +40,8 @@ pub(crate) struct Traffic {
 impl Traffic {
     /// Starts `rps` requests a second, evenly spread over the users.
     pub(crate) fn start(addr: SocketAddr, rps: u32) -> Self {
-        let (counts, stop, tracker) = (Arc::new(Counts::default()), CancellationToken::new(), TaskTracker::new());
+        let (counts, stop, tracker) =
+            (Arc::new(Counts::default()), CancellationToken::new(), TaskTracker::new());
         let pause = Duration::from_secs(1) * USERS / rps.max(1);
         for user in 0..USERS {
             let (counts, stop) = (counts.clone(), stop.clone());
@@ -75,7 +76,9 @@ async fn user(addr: SocketAddr, pause: Duration, counts: &Counts, stop: &Cancell
         counts.sent.fetch_add(1, Ordering::Relaxed);
         let asked = tokio::time::timeout(PATIENCE, ask(addr, &mut connection)).await;
         match asked {
-            Ok(Some(status)) if status >= 500 => drop(counts.errors.fetch_add(1, Ordering::Relaxed)),
+            Ok(Some(status)) if status >= 500 => {
+                counts.errors.fetch_add(1, Ordering::Relaxed);
+            }
             Ok(Some(_)) => {}
             _ => {
                 counts.lost.fetch_add(1, Ordering::Relaxed);

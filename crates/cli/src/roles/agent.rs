@@ -12,7 +12,9 @@ pub(crate) fn agent(places: &Places) -> Outcome {
     super::log();
     places.make()?;
     let token = secrets::token(places)?;
-    let exe = std::env::current_exe().map_err(|error| Failure::new(Exit::Failed, "executable", "this executable cannot be found").cause(&error))?;
+    let exe = std::env::current_exe().map_err(|error| {
+        Failure::new(Exit::Failed, "executable", "this executable cannot be found").cause(&error)
+    })?;
     let mut config = AgentConfig::new(places.data.clone(), places.agent_socket(), exe);
     config.registry_user = crate::roles::control::REGISTRY_USER.into();
     config.registry_password = token;
@@ -23,7 +25,11 @@ pub(crate) fn agent(places: &Places) -> Outcome {
         let result = humdrum_agent::run(config, stop.clone()).await;
         stop.cancel();
         let _ = signals.await;
-        result.map_err(|error| Failure::new(Exit::Failed, "agent", "the agent cannot run").cause(&error).next("humdrum doctor"))
+        result.map_err(|error| {
+            Failure::new(Exit::Failed, "agent", "the agent cannot run")
+                .cause(&error)
+                .next("humdrum doctor")
+        })
     })?;
     Ok(Exit::Ok)
 }

@@ -40,14 +40,25 @@ const REST: std::time::Duration = std::time::Duration::from_secs(5);
 pub(crate) fn control(places: &Places, listen: Option<SocketAddr>) -> Outcome {
     super::log();
     places.make()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(16).enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(Exit::Failed, "runtime", "no runtime can be made").cause(&error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| {
+        Failure::new(Exit::Failed, "runtime", "no runtime can be made").cause(&error)
+    })?;
     runtime.block_on(serve(places, listen))?;
     Ok(Exit::Ok)
 }
 
 async fn serve(places: &Places, listen: Option<SocketAddr>) -> Result<(), Failure> {
-    let opened = open(&places.control()).map_err(|error| Failure::new(Exit::Failed, "store", "the data folder cannot be used").cause(&error).at(places.control().display().to_string()).next(error.hint()))?;
+    let opened = open(&places.control()).map_err(|error| {
+        Failure::new(Exit::Failed, "store", "the data folder cannot be used")
+            .cause(&error)
+            .at(places.control().display().to_string())
+            .next(error.hint())
+    })?;
     let store: Arc<dyn Store> = Arc::new(opened.store);
     let listener = bind(places, listen).await?;
     let addr = listener.local_addr().map_err(|error| unusable(&places.address(), &error))?;
@@ -77,13 +88,19 @@ async fn serve(places: &Places, listen: Option<SocketAddr>) -> Result<(), Failur
         token: token.as_str().into(),
         version: env!("CARGO_PKG_VERSION"),
     };
-    let auth = Auth::new(Arc::new(SingleCredential::new(REGISTRY_USER, &token)), secrets::registry_key(places)?, "humdrum");
-    let router = humdrum_api::router(app, humdrum_registry::router(RegistryState::new(registry, auth)));
+    let auth = Auth::new(
+        Arc::new(SingleCredential::new(REGISTRY_USER, &token)),
+        secrets::registry_key(places)?,
+        "humdrum",
+    );
+    let router =
+        humdrum_api::router(app, humdrum_registry::router(RegistryState::new(registry, auth)));
     keep_address(places, addr)?;
     tracing::info!(%addr, boot = opened.boot_epoch, "control works");
     let signalled = stop.clone();
     tracker.spawn(until_signal(signalled));
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned()).await;
+    let served =
+        axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned()).await;
     stop.cancel();
     tracker.close();
     let _ = tokio::time::timeout(REST, async {
@@ -91,7 +108,9 @@ async fn serve(places: &Places, listen: Option<SocketAddr>) -> Result<(), Failur
         tracker.wait().await;
     })
     .await;
-    served.map_err(|error| Failure::new(Exit::Failed, "serve", "the API cannot be served").cause(&error))
+    served.map_err(|error| {
+        Failure::new(Exit::Failed, "serve", "the API cannot be served").cause(&error)
+    })
 }
 
 /// Everything that works behind the API.
@@ -106,15 +125,37 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(places: &Places, store: Arc<dyn Store>, registry: &Registry, addr: SocketAddr, boot: u64, stop: &CancellationToken) -> Result<Self, Failure> {
+    fn new(
+        places: &Places,
+        store: Arc<dyn Store>,
+        registry: &Registry,
+        addr: SocketAddr,
+        boot: u64,
+        stop: &CancellationToken,
+    ) -> Result<Self, Failure> {
         let mode = BuilderMode::Local;
         let artifacts = Arc::new(InProcess(registry.clone()));
-        let gatherer = Arc::new(Gatherer { artifacts: artifacts.clone(), trust: secrets::trust(places)?, builders: vec![mode.builder_id()] });
+        let gatherer = Arc::new(Gatherer {
+            artifacts: artifacts.clone(),
+            trust: secrets::trust(places)?,
+            builders: vec![mode.builder_id()],
+        });
         let builder = Builder::new(Launcher::default(), places.builds().join("scratch"));
         let keys = places.clone();
         let key = Box::new(move || secrets::signing_key(&keys).map_err(|failure| failure.what));
-        let workshop = Arc::new(Local::new(builder, artifacts.clone(), key, mode, env!("CARGO_PKG_VERSION"), &places.builds(), places.logs()));
-        let (target, router) = (Arc::new(Agent::new(places.agent_socket())), Arc::new(Edge::new(places.edge_socket())));
+        let workshop = Arc::new(Local::new(
+            builder,
+            artifacts.clone(),
+            key,
+            mode,
+            env!("CARGO_PKG_VERSION"),
+            &places.builds(),
+            places.logs(),
+        ));
+        let (target, router) = (
+            Arc::new(Agent::new(places.agent_socket())),
+            Arc::new(Edge::new(places.edge_socket())),
+        );
         let world = Arc::new(Real {
             target: target.clone(),
             router: router.clone(),
@@ -127,14 +168,30 @@ impl Parts {
         });
         let engine = Engine::new(store, world.clone(), format!("control-{boot}"), stop.clone());
         let _ = world.engine.set(engine.clone());
-        Ok(Self { engine, boards: Boards::default(), target, router, artifacts, gatherer, workshop })
+        Ok(Self {
+            engine,
+            boards: Boards::default(),
+            target,
+            router,
+            artifacts,
+            gatherer,
+            workshop,
+        })
     }
 }
 
 async fn start(parts: &Parts) -> Result<(), Failure> {
-    let failed = |error: humdrum_store::StoreError| Failure::new(Exit::Failed, "store", "the runs cannot be taken up").cause(&error).next(error.hint().unwrap_or("humdrum doctor"));
+    let failed = |error: humdrum_store::StoreError| {
+        Failure::new(Exit::Failed, "store", "the runs cannot be taken up")
+            .cause(&error)
+            .next(error.hint().unwrap_or("humdrum doctor"))
+    };
     parts.engine.start().await.map_err(failed)?;
-    parts.engine.create(HOLDS_RUN, "holds", &State::Holds(HoldBook::default())).await.map_err(failed)?;
+    parts
+        .engine
+        .create(HOLDS_RUN, "holds", &State::Holds(HoldBook::default()))
+        .await
+        .map_err(failed)?;
     Ok(())
 }
 
@@ -142,31 +199,49 @@ fn registry(places: &Places) -> Result<Registry, Failure> {
     // What reached users is never overwritten; a commit's tag neither, since a build of a commit is what it is.
     let policy = |_: &str, tag: &str| {
         if tag == "production" || tag.starts_with("production-") || tag.starts_with("commit-") {
-            Mutability::Immutable(format!("`{tag}` names what was built or released; such tags are never moved"))
+            Mutability::Immutable(format!(
+                "`{tag}` names what was built or released; such tags are never moved"
+            ))
         } else {
             Mutability::Mutable
         }
     };
-    Registry::open(&places.registry(), Arc::new(policy))
-        .map_err(|error| Failure::new(Exit::Failed, "registry", "the registry's folder cannot be used").cause(&error).at(places.registry().display().to_string()).next("humdrum doctor"))
+    Registry::open(&places.registry(), Arc::new(policy)).map_err(|error| {
+        Failure::new(Exit::Failed, "registry", "the registry's folder cannot be used")
+            .cause(&error)
+            .at(places.registry().display().to_string())
+            .next("humdrum doctor")
+    })
 }
 
 /// The address is kept: instances and clients know it by heart.
 async fn bind(places: &Places, listen: Option<SocketAddr>) -> Result<TcpListener, Failure> {
-    let kept = std::fs::read_to_string(places.address()).ok().and_then(|text| text.trim().parse::<SocketAddr>().ok());
+    let kept = std::fs::read_to_string(places.address())
+        .ok()
+        .and_then(|text| text.trim().parse::<SocketAddr>().ok());
     let wanted = listen.or(kept);
     let first = wanted.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
     if !first.ip().is_loopback() {
-        return Err(Failure::new(Exit::BadInput, "not-loopback", format!("{first} is no loopback address")).why("the API has no TLS yet and must not leave this machine").next("humdrum up --listen 127.0.0.1:7070"));
+        return Err(Failure::new(
+            Exit::BadInput,
+            "not-loopback",
+            format!("{first} is no loopback address"),
+        )
+        .why("the API has no TLS yet and must not leave this machine")
+        .next("humdrum up --listen 127.0.0.1:7070"));
     }
     match TcpListener::bind(first).await {
         Ok(listener) => Ok(listener),
         Err(_) if wanted.is_none() => {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|error| Failure::new(Exit::Failed, "port-taken", "no port is free").cause(&error))
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|error| {
+                Failure::new(Exit::Failed, "port-taken", "no port is free").cause(&error)
+            })
         }
         Err(error) => {
             let what = format!("control cannot listen on {first}");
-            Err(Failure::new(Exit::Failed, "port-taken", what).cause(&error).next("free the port (`ss -ltnp`), or choose another: humdrum up --listen 127.0.0.1:PORT"))
+            Err(Failure::new(Exit::Failed, "port-taken", what).cause(&error).next(
+                "free the port (`ss -ltnp`), or choose another: humdrum up --listen 127.0.0.1:PORT",
+            ))
         }
     }
 }
@@ -177,5 +252,7 @@ fn keep_address(places: &Places, addr: SocketAddr) -> Result<(), Failure> {
         return Ok(());
     }
     let temporary = path.with_extension("new");
-    std::fs::write(&temporary, addr.to_string()).and_then(|()| std::fs::rename(&temporary, &path)).map_err(|error| unusable(&path, &error))
+    std::fs::write(&temporary, addr.to_string())
+        .and_then(|()| std::fs::rename(&temporary, &path))
+        .map_err(|error| unusable(&path, &error))
 }

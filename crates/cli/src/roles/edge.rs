@@ -15,6 +15,10 @@ pub(crate) fn edge(places: &Places) -> Outcome {
     // The edge makes its own runtimes, one for each core; signals have a thread of their own.
     std::thread::spawn(move || crate::commands::block_on(until_signal(watched)));
     let config = EdgeConfig { data: places.edge(), admin_socket: places.edge_socket(), threads: 0 };
-    run(config, stop).map_err(|error| Failure::new(Exit::Failed, "edge", "the edge cannot run").cause(&error).next("humdrum doctor"))?;
+    run(config, stop).map_err(|error| {
+        Failure::new(Exit::Failed, "edge", "the edge cannot run")
+            .cause(&error)
+            .next("humdrum doctor")
+    })?;
     Ok(Exit::Ok)
 }

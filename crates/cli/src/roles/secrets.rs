@@ -19,7 +19,12 @@ const KEY_ID: &str = "local-1";
 /// Writes a file once, mode 0600, whole or not at all; `false` when it is there already.
 fn write_once(path: &Path, bytes: &[u8]) -> std::io::Result<bool> {
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     // A link never replaces: of two first starts one wins, and both read the same secret.
@@ -40,12 +45,15 @@ fn random_hex<const N: usize>() -> String {
 pub(crate) fn token(places: &Places) -> Result<String, Failure> {
     let path = places.token();
     if !path.exists() {
-        write_once(&path, random_hex::<32>().as_bytes()).map_err(|error| unusable(&path, &error))?;
+        write_once(&path, random_hex::<32>().as_bytes())
+            .map_err(|error| unusable(&path, &error))?;
     }
     let text = std::fs::read_to_string(&path).map_err(|error| unusable(&path, &error))?;
     let token = text.trim().to_owned();
     if token.len() < 32 {
-        return Err(Failure::new(Exit::Failed, "token", "the token file holds no token").at(path.display().to_string()).next("remove the file; the next start makes a new one"));
+        return Err(Failure::new(Exit::Failed, "token", "the token file holds no token")
+            .at(path.display().to_string())
+            .next("remove the file; the next start makes a new one"));
     }
     Ok(token)
 }
@@ -53,7 +61,10 @@ pub(crate) fn token(places: &Places) -> Result<String, Failure> {
 /// The key that the registry signs its short-lived tokens with.
 pub(crate) fn registry_key(places: &Places) -> Result<TokenKey, Failure> {
     let path = places.keys().join("registry-token.key");
-    TokenKey::load_or_create(&path).map_err(|error| Failure::new(Exit::Failed, "registry-key", "the registry's token key cannot be used").cause(&error))
+    TokenKey::load_or_create(&path).map_err(|error| {
+        Failure::new(Exit::Failed, "registry-key", "the registry's token key cannot be used")
+            .cause(&error)
+    })
 }
 
 fn password(places: &Places) -> Result<Vec<u8>, Failure> {
@@ -62,7 +73,8 @@ fn password(places: &Places) -> Result<Vec<u8>, Failure> {
     }
     let path = places.keys().join("signing.password");
     if !path.exists() {
-        write_once(&path, random_hex::<32>().as_bytes()).map_err(|error| unusable(&path, &error))?;
+        write_once(&path, random_hex::<32>().as_bytes())
+            .map_err(|error| unusable(&path, &error))?;
     }
     std::fs::read(&path).map_err(|error| unusable(&path, &error))
 }
@@ -73,11 +85,14 @@ fn signing_path(places: &Places) -> std::path::PathBuf {
 
 /// Makes the signing key in cosign's form, its public half and a trust root, unless they are there.
 pub(crate) fn make_signing_key(places: &Places) -> Result<(), Failure> {
-    let (private, public, trust) = (signing_path(places), places.keys().join("signing.pub"), trust_path(places));
+    let (private, public, trust) =
+        (signing_path(places), places.keys().join("signing.pub"), trust_path(places));
     if private.exists() && public.exists() && trust.exists() {
         return Ok(());
     }
-    let failed = |error: &dyn std::error::Error| Failure::new(Exit::Failed, "signing-key", "the signing key cannot be made").cause(error);
+    let failed = |error: &dyn std::error::Error| {
+        Failure::new(Exit::Failed, "signing-key", "the signing key cannot be made").cause(error)
+    };
     if !private.exists() {
         let mut rng = rand::rng();
         let key = PrivateKey::generate(&mut rng).map_err(|error| failed(&error))?;
@@ -86,7 +101,8 @@ pub(crate) fn make_signing_key(places: &Places) -> Result<(), Failure> {
     }
     let key = signing_key(places)?.public();
     write_once(&public, key.to_pem().as_bytes()).map_err(|error| unusable(&public, &error))?;
-    let trusted = TrustedKey { id: KEY_ID.into(), key, valid_from: None, valid_until: None, revoked: false };
+    let trusted =
+        TrustedKey { id: KEY_ID.into(), key, valid_from: None, valid_until: None, revoked: false };
     let root = TrustRoot::new(vec![trusted]).map_err(|error| failed(&error))?;
     write_once(&trust, root.to_json().as_bytes()).map_err(|error| unusable(&trust, &error))?;
     Ok(())
@@ -112,5 +128,9 @@ pub(crate) fn trust_path(places: &Places) -> std::path::PathBuf {
 pub(crate) fn trust(places: &Places) -> Result<TrustRoot, Failure> {
     let path = trust_path(places);
     let bytes = std::fs::read(&path).map_err(|error| unusable(&path, &error))?;
-    TrustRoot::read(&bytes).map_err(|error| Failure::new(Exit::Failed, "trust-root", "the trust root cannot be read").cause(&error).at(path.display().to_string()))
+    TrustRoot::read(&bytes).map_err(|error| {
+        Failure::new(Exit::Failed, "trust-root", "the trust root cannot be read")
+            .cause(&error)
+            .at(path.display().to_string())
+    })
 }

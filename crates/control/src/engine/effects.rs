@@ -19,10 +19,17 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// What an effect's worker reports.
 pub(super) enum Ended {
-    Done { command: Command, response: String },
+    Done {
+        command: Command,
+        response: String,
+    },
     /// Not over yet, but there is something to know.
-    Told { command: Command },
-    Stale { why: String },
+    Told {
+        command: Command,
+    },
+    Stale {
+        why: String,
+    },
 }
 
 pub(super) struct Hands {
@@ -38,7 +45,14 @@ pub(super) struct Hands {
 
 impl Hands {
     pub(super) fn new(engine: Engine, run: String, fence: u64) -> Self {
-        Self { engine, run, fence, open: HashMap::new(), finished: HashSet::new(), workers: HashMap::new() }
+        Self {
+            engine,
+            run,
+            fence,
+            open: HashMap::new(),
+            finished: HashSet::new(),
+            workers: HashMap::new(),
+        }
     }
 
     /// Takes in what the store knows of former intents.
@@ -55,7 +69,8 @@ impl Hands {
     /// Whether every wanted effect is known and every open one is wanted: then there is nothing to record.
     pub(super) fn is_settled(&self, wanted: &[Effect]) -> bool {
         let keys: HashSet<String> = wanted.iter().map(Effect::key).collect();
-        keys.iter().all(|key| self.open.contains_key(key) || self.finished.contains(key)) && self.open.keys().all(|key| keys.contains(key))
+        keys.iter().all(|key| self.open.contains_key(key) || self.finished.contains(key))
+            && self.open.keys().all(|key| keys.contains(key))
     }
 
     /// New intents among what is wanted, and open ones that are not wanted any more.
@@ -66,7 +81,8 @@ impl Hands {
             !self.open.contains_key(&key) && !self.finished.contains(&key)
         };
         let intents: Vec<Effect> = wanted.iter().filter(fresh).cloned().collect();
-        let superseded: Vec<String> = self.open.keys().filter(|key| !keys.contains(*key)).cloned().collect();
+        let superseded: Vec<String> =
+            self.open.keys().filter(|key| !keys.contains(*key)).cloned().collect();
         for key in &superseded {
             self.finished(key);
         }
@@ -112,7 +128,13 @@ impl Hands {
                 }
                 handle.abort(); // An older wish for the same target: the newer one contains it.
             }
-            let worker = Worker { engine: self.engine.clone(), run: self.run.clone(), fence: self.fence, key: key.clone(), effect };
+            let worker = Worker {
+                engine: self.engine.clone(),
+                run: self.run.clone(),
+                fence: self.fence,
+                key: key.clone(),
+                effect,
+            };
             let handle = self.engine.shared.tracker.spawn(worker.work(unknown)).abort_handle();
             self.workers.insert(target, (key, handle));
         }
@@ -138,7 +160,9 @@ impl Worker {
 
     async fn until_done(&self, unknown: bool) {
         let world = self.engine.shared.world.clone();
-        if unknown && let Observation::Done { command, response } = world.observe(&self.effect).await {
+        if unknown
+            && let Observation::Done { command, response } = world.observe(&self.effect).await
+        {
             return self.report(Ended::Done { command, response }).await;
         }
         let mut pause = PAUSE_FIRST;
@@ -147,10 +171,17 @@ impl Worker {
             let attempt = world.attempt(self.fence, &self.effect).await;
             crash::point(&format!("after-effect {}", point_name(&self.effect)));
             match attempt {
-                Attempt::Done { command, response } => return self.report(Ended::Done { command, response }).await,
+                Attempt::Done { command, response } => {
+                    return self.report(Ended::Done { command, response }).await;
+                }
                 Attempt::Stale { why } => return self.report(Ended::Stale { why }).await,
                 Attempt::Later { why, command } => {
-                    tracing::debug!(run = self.run, key = self.key, why, "effect will be tried again");
+                    tracing::debug!(
+                        run = self.run,
+                        key = self.key,
+                        why,
+                        "effect will be tried again"
+                    );
                     if let Some(command) = command {
                         self.report(Ended::Told { command }).await;
                     }
@@ -173,11 +204,18 @@ impl Worker {
 fn point_name(effect: &Effect) -> String {
     use humdrum_model::rollout::Effect as OfPlacement;
     let detail = match effect {
-        Effect::Placement(OfPlacement::Route { table }) => {
-            table.arms.iter().map(|arm| format!("{}{}", arm.slot, arm.weight)).collect::<Vec<_>>().join(" ")
+        Effect::Placement(OfPlacement::Route { table }) => table
+            .arms
+            .iter()
+            .map(|arm| format!("{}{}", arm.slot, arm.weight))
+            .collect::<Vec<_>>()
+            .join(" "),
+        Effect::Placement(OfPlacement::Unit { slot, spec }) => {
+            format!("{slot} x{}", spec.instances)
         }
-        Effect::Placement(OfPlacement::Unit { slot, spec }) => format!("{slot} x{}", spec.instances),
-        Effect::Placement(OfPlacement::Smoke { index, .. } | OfPlacement::Facts { index, .. }) => format!("step {index}"),
+        Effect::Placement(OfPlacement::Smoke { index, .. } | OfPlacement::Facts { index, .. }) => {
+            format!("step {index}")
+        }
         Effect::Ship(_) => String::new(),
     };
     format!("{} {} {detail}", effect.kind(), effect.target().split(':').next().unwrap_or_default())

@@ -41,7 +41,14 @@ enum Over {
 pub(super) async fn run(engine: Engine, row: RunRow, mailbox: mpsc::Receiver<Input>) {
     let state = match State::read(row.state_version, &row.state) {
         Ok(state) if row.attempts <= ATTEMPTS_MAX => state,
-        Ok(state) => return quarantine(&engine, &row, Some(state), "it failed too often without a step forward"),
+        Ok(state) => {
+            return quarantine(
+                &engine,
+                &row,
+                Some(state),
+                "it failed too often without a step forward",
+            );
+        }
         Err(error) => return quarantine(&engine, &row, None, &error.to_string()),
     };
     let hands = Hands::new(engine.clone(), row.id.clone(), row.epoch);
@@ -137,7 +144,9 @@ impl Task {
     async fn on_effect(&mut self, key: String, result: Ended) -> Result<(), Over> {
         match result {
             // Something else told it first: the effect has its result, the command may still say more.
-            Ended::Done { command, .. } if !self.hands.is_open(&key) => self.on_command(&command).await,
+            Ended::Done { command, .. } if !self.hands.is_open(&key) => {
+                self.on_command(&command).await
+            }
             Ended::Done { command, response } => {
                 let decided = self.decide(&command);
                 let (events, _) = decided.unwrap_or_default();
@@ -146,6 +155,8 @@ impl Task {
                 self.commit(events, vec![done], None).await
             }
             Ended::Told { command } => self.on_command(&command).await,
+            // A wish that was replaced says nothing about who owns the run.
+            Ended::Stale { .. } if !self.hands.is_open(&key) => Ok(()),
             Ended::Stale { why } => {
                 tracing::warn!(run = self.id, why, "another process has taken over");
                 Err(Over::Left)
@@ -165,7 +176,9 @@ impl Task {
     async fn on_signal(&mut self, signal: &SignalRow) -> Result<(), Over> {
         let decided = match serde_json::from_str::<Command>(&signal.body) {
             Ok(command) => self.decide(&command),
-            Err(error) => Err(Refusal::new("unreadable", format!("The command cannot be read: {error}."))),
+            Err(error) => {
+                Err(Refusal::new("unreadable", format!("The command cannot be read: {error}.")))
+            }
         };
         let answer = match &decided {
             Ok((_, report)) => Answer::Done(report.clone()),
@@ -196,7 +209,11 @@ impl Task {
         let decide = AssertUnwindSafe(|| self.state.decide(command, now()));
         std::panic::catch_unwind(decide).unwrap_or_else(|_| {
             tracing::error!(run = self.id, ?command, "a decision panicked");
-            Err(Refusal::new("bug", "The decision failed inside Humdrum; the run was left as it was.").next("humdrum doctor"))
+            Err(Refusal::new(
+                "bug",
+                "The decision failed inside Humdrum; the run was left as it was.",
+            )
+            .next("humdrum doctor"))
         })
     }
 
@@ -210,7 +227,11 @@ impl Task {
         events.iter().for_each(|event| next.apply(event));
         let wanted = next.wanted();
         let (intents, superseded) = self.hands.plan(&wanted);
-        results.extend(superseded.into_iter().map(|key| EffectResult { key, status: "superseded".into(), response: String::new() }));
+        results.extend(superseded.into_iter().map(|key| EffectResult {
+            key,
+            status: "superseded".into(),
+            response: String::new(),
+        }));
         let name = point_name(&self.state, &events, &results);
         let commit = self.compose(&next, &events, &intents, results, signal);
         crash::point(&format!("before-commit {name}"));
@@ -237,24 +258,37 @@ impl Task {
         signal: Option<(&SignalRow, Option<Refusal>)>,
     ) -> Commit {
         let body = |value: &dyn erased::Json| value.json();
-        let mut rows: Vec<(String, String)> = events.iter().map(|event| (event.kind().to_owned(), body(event))).collect();
+        let mut rows: Vec<(String, String)> =
+            events.iter().map(|event| (event.kind().to_owned(), body(event))).collect();
         let mut signals = Vec::new();
         for (index, event) in events.iter().enumerate() {
             let unique = format!("{}#{}", self.id, self.next_seq + index as u64);
-            signals.extend(event.messages(&unique).into_iter().flat_map(|message| self.address(message)));
+            signals.extend(
+                event.messages(&unique).into_iter().flat_map(|message| self.address(message)),
+            );
         }
-        let actor = signal.as_ref().map_or_else(|| "humdrum".to_owned(), |(signal, _)| signal.actor.clone());
+        let actor = signal
+            .as_ref()
+            .map_or_else(|| "humdrum".to_owned(), |(signal, _)| signal.actor.clone());
         let mut consumed = Vec::new();
         if let Some((signal, refusal)) = signal {
             consumed.push(signal.id.clone());
             if let Some(refusal) = refusal {
+                let command = serde_json::from_str::<Command>(&signal.body).ok();
+                let message = command.and_then(|command| command.refused(&refusal));
+                signals.extend(message.into_iter().flat_map(|message| self.address(message)));
                 let refused = serde_json::json!({ "command": signal.body, "refusal": refusal });
                 rows.push(("command_refused".into(), refused.to_string()));
             }
         }
         let effects = intents
             .iter()
-            .map(|effect| NewEffect { key: effect.key(), kind: effect.kind().into(), target: effect.target(), request: body(effect) })
+            .map(|effect| NewEffect {
+                key: effect.key(),
+                kind: effect.kind().into(),
+                target: effect.target(),
+                request: body(effect),
+            })
             .collect();
         Commit {
             run: self.id.clone(),
@@ -290,8 +324,13 @@ impl Task {
         match message {
             Message::To { run, dedup, command } => vec![signal(run, dedup, &command)],
             Message::HoldPlaced { dedup, hold } => {
-                let placements = self.engine.snapshots().into_iter().filter(|run| matches!(*run.state, State::Placement(_)));
-                let command = Command::Placement(humdrum_model::rollout::Command::HoldPlaced { hold });
+                let placements = self
+                    .engine
+                    .snapshots()
+                    .into_iter()
+                    .filter(|run| matches!(*run.state, State::Placement(_)));
+                let command =
+                    Command::Placement(humdrum_model::rollout::Command::HoldPlaced { hold });
                 placements.map(|run| signal(run.id, dedup.clone(), &command)).collect()
             }
         }
@@ -371,7 +410,10 @@ fn point_name(state: &State, events: &[Event], results: &[EffectResult]) -> Stri
     let mut ends: Vec<&str> = ends.into_keys().collect();
     ends.sort_unstable();
     let step = match state {
-        State::Placement(placement) => placement.rollout.as_ref().map_or_else(|| "idle".into(), |rollout| format!("step {}", rollout.at)),
+        State::Placement(placement) => placement
+            .rollout
+            .as_ref()
+            .map_or_else(|| "idle".into(), |rollout| format!("step {}", rollout.at)),
         State::Ship(_) | State::Holds(_) => String::new(),
     };
     format!("{} {step} [{}] ({})", state.kind(), kinds.join(","), ends.join(","))

@@ -51,18 +51,44 @@ pub struct Local {
 
 impl Local {
     /// `folder`: scratch and outputs. `logs`: one file for each ship.
-    pub fn new(builder: Builder, artifacts: Arc<dyn Artifacts>, key: KeySource, mode: BuilderMode, version: &'static str, folder: &Path, logs: PathBuf) -> Self {
+    pub fn new(
+        builder: Builder,
+        artifacts: Arc<dyn Artifacts>,
+        key: KeySource,
+        mode: BuilderMode,
+        version: &'static str,
+        folder: &Path,
+        logs: PathBuf,
+    ) -> Self {
         let outputs = folder.join("outputs");
         Self { builder, artifacts, key, mode, version, outputs, logs, turn: Semaphore::new(BUILDS) }
     }
 
-    async fn build_one(&self, ship: &str, request: &ShipRequest) -> Result<BuildFacts, BuildFailure> {
-        let _turn = self.turn.acquire().await.map_err(|_| fail("stopping", "The builder is being stopped.", None))?;
+    async fn build_one(
+        &self,
+        ship: &str,
+        request: &ShipRequest,
+    ) -> Result<BuildFacts, BuildFailure> {
+        let _turn = self
+            .turn
+            .acquire()
+            .await
+            .map_err(|_| fail("stopping", "The builder is being stopped.", None))?;
         let out = self.outputs.join(ship);
-        let log = LogFile::open(&self.logs, ship).map_err(|error| fail("log", format!("The log cannot be written: {error}."), None))?;
-        let (builder, task_request, task_out) = (self.builder.clone(), request.clone(), out.clone());
-        let made = tokio::task::spawn_blocking(move || make(&builder, &task_request, &task_out, &log)).await;
-        let made = made.map_err(|error| fail("bug", format!("The build broke off inside Humdrum: {error}."), Some("humdrum doctor")))?;
+        let log = LogFile::open(&self.logs, ship)
+            .map_err(|error| fail("log", format!("The log cannot be written: {error}."), None))?;
+        let (builder, task_request, task_out) =
+            (self.builder.clone(), request.clone(), out.clone());
+        let made =
+            tokio::task::spawn_blocking(move || make(&builder, &task_request, &task_out, &log))
+                .await;
+        let made = made.map_err(|error| {
+            fail(
+                "bug",
+                format!("The build broke off inside Humdrum: {error}."),
+                Some("humdrum doctor"),
+            )
+        })?;
         let result = match made {
             Ok(made) => self.publish(request, made).await,
             Err(failure) => Err(*failure),
@@ -74,7 +100,8 @@ impl Local {
 
     async fn publish(&self, request: &ShipRequest, made: Made) -> Result<BuildFacts, BuildFailure> {
         let key = tokio::task::block_in_place(|| (self.key)());
-        let key = key.map_err(|why| fail("signing-key", format!("{why}."), Some("humdrum doctor")))?;
+        let key =
+            key.map_err(|why| fail("signing-key", format!("{why}."), Some("humdrum doctor")))?;
         let input = publish::Input {
             built: &made.built,
             facts: &made.facts,
@@ -87,8 +114,17 @@ impl Local {
             key: &key,
         };
         let published = publish::publish(self.artifacts.as_ref(), &input).await;
-        let published = published.map_err(|error| fail("publish", format!("The artifact could not be published: {error}."), Some("humdrum doctor")))?;
-        let stop = |plan: humdrum_model::manifest::EnvironmentPlan| EnvStop { name: plan.name, verify: plan.verify.map(|verify| verify.run) };
+        let published = published.map_err(|error| {
+            fail(
+                "publish",
+                format!("The artifact could not be published: {error}."),
+                Some("humdrum doctor"),
+            )
+        })?;
+        let stop = |plan: humdrum_model::manifest::EnvironmentPlan| EnvStop {
+            name: plan.name,
+            verify: plan.verify.map(|verify| verify.run),
+        };
         Ok(BuildFacts {
             build_id: made.built.build_id.clone(),
             artifact: published.artifact,
@@ -105,15 +141,29 @@ impl Local {
 }
 
 impl Workshop for Local {
-    fn build<'a>(&'a self, ship: &'a str, request: &'a ShipRequest) -> Pending<'a, Result<BuildFacts, BuildFailure>> {
+    fn build<'a>(
+        &'a self,
+        ship: &'a str,
+        request: &'a ShipRequest,
+    ) -> Pending<'a, Result<BuildFacts, BuildFailure>> {
         Box::pin(self.build_one(ship, request))
     }
 
-    fn command<'a>(&'a self, log: &'a str, request: &'a ShipRequest, run: &'a str, addr: SocketAddr) -> Pending<'a, Result<(), String>> {
+    fn command<'a>(
+        &'a self,
+        log: &'a str,
+        request: &'a ShipRequest,
+        run: &'a str,
+        addr: SocketAddr,
+    ) -> Pending<'a, Result<(), String>> {
         Box::pin(async move {
-            let sink = LogFile::open(&self.logs, log).map_err(|error| format!("the log cannot be written: {error}"))?;
+            let sink = LogFile::open(&self.logs, log)
+                .map_err(|error| format!("the log cannot be written: {error}"))?;
             let (builder, request, run) = (self.builder.clone(), request.clone(), run.to_owned());
-            let ran = tokio::task::spawn_blocking(move || run_command(&builder, &request, &run, addr, &sink)).await;
+            let ran = tokio::task::spawn_blocking(move || {
+                run_command(&builder, &request, &run, addr, &sink)
+            })
+            .await;
             ran.map_err(|error| format!("the command broke off inside humdrum: {error}"))?
         })
     }
@@ -124,7 +174,8 @@ impl Logs for Local {
         Box::pin(async move {
             let path = LogFile::path(&self.logs, id);
             let text = tokio::task::spawn_blocking(move || tail(&path, lines)).await;
-            text.map_err(|error| error.to_string())?.map_err(|error| format!("there is no log of `{id}`: {error}"))
+            text.map_err(|error| error.to_string())?
+                .map_err(|error| format!("there is no log of `{id}`: {error}"))
         })
     }
 }
@@ -141,27 +192,55 @@ struct Made {
 
 fn fail(code: &str, sentence: impl Into<String>, next: Option<&str>) -> BuildFailure {
     let report = Report::new([sentence.into()]);
-    BuildFailure { code: code.into(), report: if let Some(next) = next { report.next(next) } else { report } }
+    BuildFailure {
+        code: code.into(),
+        report: if let Some(next) = next { report.next(next) } else { report },
+    }
 }
 
 /// Blocks until the commit is an image in `out`.
-fn make(builder: &Builder, request: &ShipRequest, out: &Path, log: &LogFile) -> Result<Made, Box<BuildFailure>> {
-    let repo = Repo::open(&request.repository).map_err(|error| fail("repository", format!("The repository cannot be read: {error}."), None))?;
-    let facts = repo.resolve(request.commit.as_str()).map_err(|error| fail("commit", format!("The commit cannot be read: {error}."), None))?;
+fn make(
+    builder: &Builder,
+    request: &ShipRequest,
+    out: &Path,
+    log: &LogFile,
+) -> Result<Made, Box<BuildFailure>> {
+    let repo = Repo::open(&request.repository).map_err(|error| {
+        fail("repository", format!("The repository cannot be read: {error}."), None)
+    })?;
+    let facts = repo
+        .resolve(request.commit.as_str())
+        .map_err(|error| fail("commit", format!("The commit cannot be read: {error}."), None))?;
     let manifest_path = Path::new(&request.folder).join(FILE_NAME).display().to_string();
     let manifest_bytes = repo.read_file(&facts.commit, &manifest_path).map_err(|error| {
-        fail("manifest-missing", format!("Commit {} has no {manifest_path}: {error}.", facts.commit.short()), Some("humdrum init"))
+        fail(
+            "manifest-missing",
+            format!("Commit {} has no {manifest_path}: {error}.", facts.commit.short()),
+            Some("humdrum init"),
+        )
     })?;
     let manifest = parse(&manifest_path, &manifest_bytes)?;
     let plan = humdrum_build::plan::BuildPlan::from_manifest(&manifest);
     let secrets = BTreeMap::new();
     let source = format!("file://{}", request.repository);
-    let ask = BuildRequest { repo: &repo, facts: &facts, source: &source, plan: &plan, secrets: &secrets, out, sink: log };
+    let ask = BuildRequest {
+        repo: &repo,
+        facts: &facts,
+        source: &source,
+        plan: &plan,
+        secrets: &secrets,
+        out,
+        sink: log,
+    };
     let built = builder.build(&ask).map_err(|error| build_failure(&error))?;
     let mut locks = Vec::new();
-    for path in repo.files(&facts.commit).map_err(|error| fail("repository", error.to_string(), None))? {
+    for path in
+        repo.files(&facts.commit).map_err(|error| fail("repository", error.to_string(), None))?
+    {
         if humdrum_evidence::ecosystem::is_wanted(&path) {
-            let bytes = repo.read_file(&facts.commit, &path).map_err(|error| fail("repository", error.to_string(), None))?;
+            let bytes = repo
+                .read_file(&facts.commit, &path)
+                .map_err(|error| fail("repository", error.to_string(), None))?;
             locks.push((path, bytes));
         }
     }
@@ -171,12 +250,20 @@ fn make(builder: &Builder, request: &ShipRequest, out: &Path, log: &LogFile) -> 
 fn parse(path: &str, bytes: &[u8]) -> Result<Manifest, Box<BuildFailure>> {
     let text = String::from_utf8_lossy(bytes);
     Manifest::parse(&text).map_err(|problems| {
-        let mut sentences: Vec<String> =
-            problems.iter().take(2).map(|problem| format!("{path}:{}:{}: {}.", problem.line, problem.column, problem.message)).collect();
+        let mut sentences: Vec<String> = problems
+            .iter()
+            .take(2)
+            .map(|problem| {
+                format!("{path}:{}:{}: {}.", problem.line, problem.column, problem.message)
+            })
+            .collect();
         if problems.len() > 2 {
             sentences.push(format!("There are {} problems in all.", problems.len()));
         }
-        Box::new(BuildFailure { code: "manifest".into(), report: Report::new(sentences).next("humdrum plan") })
+        Box::new(BuildFailure {
+            code: "manifest".into(),
+            report: Report::new(sentences).next("humdrum plan"),
+        })
     })
 }
 
@@ -200,11 +287,20 @@ fn build_failure(error: &BuildError) -> Box<BuildFailure> {
 }
 
 /// Runs a command in a checkout of the commit, with the network of this machine; dependencies are fetched first where the manifest says how.
-fn run_command(builder: &Builder, request: &ShipRequest, run: &str, addr: SocketAddr, log: &LogFile) -> Result<(), String> {
+fn run_command(
+    builder: &Builder,
+    request: &ShipRequest,
+    run: &str,
+    addr: SocketAddr,
+    log: &LogFile,
+) -> Result<(), String> {
     let repo = Repo::open(&request.repository).map_err(|error| error.to_string())?;
     let facts = repo.resolve(request.commit.as_str()).map_err(|error| error.to_string())?;
     let path = Path::new(&request.folder).join(FILE_NAME).display().to_string();
-    let manifest = repo.read_file(&facts.commit, &path).ok().and_then(|bytes| Manifest::parse(&String::from_utf8_lossy(&bytes)).ok());
+    let manifest = repo
+        .read_file(&facts.commit, &path)
+        .ok()
+        .and_then(|bytes| Manifest::parse(&String::from_utf8_lossy(&bytes)).ok());
     let fetch = manifest.as_ref().and_then(|manifest| manifest.build.fetch.clone());
     std::fs::create_dir_all(&builder.scratch).map_err(|error| error.to_string())?;
     let scratch = tempfile::Builder::new()
@@ -228,11 +324,20 @@ fn run_command(builder: &Builder, request: &ShipRequest, run: &str, addr: Socket
     let settings = HostSettings::collect(&sandbox.found);
     let masker = Masker::new([]).map_err(|error| error.to_string())?;
     let script = format!("export HUMDRUM_URL={}\n{run}", url(addr));
-    for (phase, command) in fetch.map(|fetch| (Phase::Fetch, fetch)).into_iter().chain([(Phase::Test, script)]) {
-        let ran = sandbox.run(phase, &command, Some(&settings), log, &masker).map_err(|error| error.to_string())?;
+    for (phase, command) in
+        fetch.map(|fetch| (Phase::Fetch, fetch)).into_iter().chain([(Phase::Test, script)])
+    {
+        let ran = sandbox
+            .run(phase, &command, Some(&settings), log, &masker)
+            .map_err(|error| error.to_string())?;
         if !ran.outcome.ending.is_success() {
-            let words: Vec<_> = ran.last_lines.iter().rev().take(QUOTED).rev().map(String::as_str).collect();
-            return Err(format!("{phase} ended with {}; its last words: {}", ran.outcome.ending, words.join(" | ")));
+            let words: Vec<_> =
+                ran.last_lines.iter().rev().take(QUOTED).rev().map(String::as_str).collect();
+            return Err(format!(
+                "{phase} ended with {}; its last words: {}",
+                ran.outcome.ending,
+                words.join(" | ")
+            ));
         }
     }
     Ok(())
@@ -249,7 +354,8 @@ impl LogFile {
 
     fn open(folder: &Path, id: &str) -> std::io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(Self::path(folder, id))?;
+        let file =
+            std::fs::OpenOptions::new().create(true).append(true).open(Self::path(folder, id))?;
         Ok(Self(Mutex::new(file)))
     }
 }

@@ -51,15 +51,27 @@ pub(super) enum PublishError {
 }
 
 /// Publishes; safe to repeat, since everything is named by its digest.
-pub(super) async fn publish(artifacts: &dyn Artifacts, input: &Input<'_>) -> Result<Published, PublishError> {
+pub(super) async fn publish(
+    artifacts: &dyn Artifacts,
+    input: &Input<'_>,
+) -> Result<Published, PublishError> {
     let repository = input.request.service.to_string();
     let built = input.built;
     for layer in &built.layers {
         artifacts.put_file(repository.clone(), layer.digest.clone(), layer.path.clone()).await?;
     }
-    artifacts.put_blob(repository.clone(), built.config.digest.clone(), built.config.bytes.clone()).await?;
+    artifacts
+        .put_blob(repository.clone(), built.config.digest.clone(), built.config.bytes.clone())
+        .await?;
     let tag = format!("commit-{}", input.facts.commit.short());
-    artifacts.put_manifest(repository.clone(), built.manifest.media_type.into(), built.manifest.bytes.clone(), Some(tag)).await?;
+    artifacts
+        .put_manifest(
+            repository.clone(),
+            built.manifest.media_type.into(),
+            built.manifest.bytes.clone(),
+            Some(tag),
+        )
+        .await?;
     let subject = Descriptor {
         media_type: built.manifest.media_type.into(),
         digest: built.digest().clone(),
@@ -72,7 +84,9 @@ pub(super) async fn publish(artifacts: &dyn Artifacts, input: &Input<'_>) -> Res
         for (digest, bytes) in referrer.blobs {
             artifacts.put_blob(repository.clone(), digest, bytes).await?;
         }
-        let digest = artifacts.put_manifest(repository.clone(), REFERRER.into(), referrer.manifest, None).await?;
+        let digest = artifacts
+            .put_manifest(repository.clone(), REFERRER.into(), referrer.manifest, None)
+            .await?;
         evidence.insert(predicate_type.to_owned(), digest);
     }
     Ok(Published { artifact: Artifact { repository, digest: built.digest().clone() }, evidence })
@@ -83,7 +97,8 @@ const REFERRER: &str = "application/vnd.oci.image.manifest.v1+json";
 
 fn statements(input: &Input<'_>) -> Result<Vec<(&'static str, Vec<u8>)>, PublishError> {
     let digest = input.built.digest();
-    let files: Vec<SourceFile<'_>> = input.locks.iter().map(|(path, bytes)| SourceFile { path, bytes }).collect();
+    let files: Vec<SourceFile<'_>> =
+        input.locks.iter().map(|(path, bytes)| SourceFile { path, bytes }).collect();
     let host_files = host_files(input.built);
     let base = base(input.built);
     let repository = format!("file://{}", input.request.repository);
@@ -101,15 +116,28 @@ fn statements(input: &Input<'_>) -> Result<Vec<(&'static str, Vec<u8>)>, Publish
     let mut all = vec![
         (attestation::SIGNATURE, bundle::sign(&attestation::signature(digest), key)),
         (attestation::SBOM, bundle::sign(&attestation::sbom(digest, bom), key)),
-        (attestation::PROVENANCE, bundle::sign(&attestation::provenance(digest, provenance(input, host_files, base)), key)),
+        (
+            attestation::PROVENANCE,
+            bundle::sign(
+                &attestation::provenance(digest, provenance(input, host_files, base)),
+                key,
+            ),
+        ),
     ];
     if input.tests_declared {
-        all.push((attestation::TEST_RESULT, bundle::sign(&attestation::test_result(digest, tests(input)), key)));
+        all.push((
+            attestation::TEST_RESULT,
+            bundle::sign(&attestation::test_result(digest, tests(input)), key),
+        ));
     }
     Ok(all)
 }
 
-fn provenance(input: &Input<'_>, host_files: Vec<HostFile>, base: Option<BaseImage>) -> provenance::Provenance {
+fn provenance(
+    input: &Input<'_>,
+    host_files: Vec<HostFile>,
+    base: Option<BaseImage>,
+) -> provenance::Provenance {
     let (path, bytes) = input.manifest;
     let materials = &input.built.materials;
     let toolchain = |tool: &humdrum_build::toolchain::Toolchain| Toolchain {
@@ -144,10 +172,20 @@ fn tests(input: &Input<'_>) -> TestResult {
     let passed = report.cases.saturating_sub(report.skipped + report.failures);
     TestResult {
         result: if report.failures == 0 { TestOutcome::Passed } else { TestOutcome::Failed },
-        configuration: vec![ResourceDescriptor::named(input.manifest.0).with_digest(&Digest::of(input.manifest.1))],
+        configuration: vec![
+            ResourceDescriptor::named(input.manifest.0).with_digest(&Digest::of(input.manifest.1)),
+        ],
         url: None,
-        passed_tests: if input.built.tests.is_some() { vec![format!("{passed} cases")] } else { vec!["the test command".into()] },
-        warned_tests: if report.skipped > 0 { vec![format!("{} cases skipped", report.skipped)] } else { vec![] },
+        passed_tests: if input.built.tests.is_some() {
+            vec![format!("{passed} cases")]
+        } else {
+            vec!["the test command".into()]
+        },
+        warned_tests: if report.skipped > 0 {
+            vec![format!("{} cases skipped", report.skipped)]
+        } else {
+            vec![]
+        },
         failed_tests: report.failed.iter().map(|case| case.name.clone()).collect(),
     }
 }
@@ -159,13 +197,21 @@ fn host_files(built: &Built) -> Vec<HostFile> {
             "apk" => PackageManager::Apk,
             _ => PackageManager::Deb,
         },
-        release: if package.release.is_empty() { String::new() } else { format!("{}-{}", package.distribution, package.release) },
+        release: if package.release.is_empty() {
+            String::new()
+        } else {
+            format!("{}-{}", package.distribution, package.release)
+        },
         distribution: package.distribution.clone(),
         name: package.name.clone(),
         version: package.version.clone(),
         architecture: package.architecture.clone(),
     };
-    let file = |file: &humdrum_build::host::HostFile| HostFile { path: file.path.clone(), digest: file.digest.clone(), package: file.package.as_ref().map(package) };
+    let file = |file: &humdrum_build::host::HostFile| HostFile {
+        path: file.path.clone(),
+        digest: file.digest.clone(),
+        package: file.package.as_ref().map(package),
+    };
     built.materials.host_files.iter().map(file).collect()
 }
 

@@ -14,7 +14,9 @@ use humdrum_model::report::Refusal;
 use humdrum_model::rollout::{self, Admission, Bundle, Kind, Placement, SmokeThrough};
 use humdrum_model::route::RouteTable;
 use humdrum_model::run::{Command, Effect, State, placement_run};
-use humdrum_model::ship::{BuildFacts, BuildFailure, ShipCommand, ShipEffect, ShipRequest, deployment_id};
+use humdrum_model::ship::{
+    BuildFacts, BuildFailure, ShipCommand, ShipEffect, ShipRequest, deployment_id,
+};
 use humdrum_model::unit::UnitSpec;
 use humdrum_store::Document;
 use tokio::sync::OnceCell;
@@ -58,8 +60,12 @@ impl World for Real {
     fn observe<'a>(&'a self, effect: &'a Effect) -> Pending<'a, Observation> {
         Box::pin(async move {
             match effect {
-                Effect::Placement(rollout::Effect::Unit { slot, spec }) => self.observe_unit(*slot, spec).await,
-                Effect::Placement(rollout::Effect::Route { table }) => self.observe_route(table).await,
+                Effect::Placement(rollout::Effect::Unit { slot, spec }) => {
+                    self.observe_unit(*slot, spec).await
+                }
+                Effect::Placement(rollout::Effect::Route { table }) => {
+                    self.observe_route(table).await
+                }
                 Effect::Ship(ShipEffect::Build { ship, .. }) => match self.built(ship).await {
                     Some(facts) => build_done(facts),
                     None => Observation::NotDone,
@@ -79,7 +85,9 @@ fn build_done(facts: BuildFacts) -> Observation {
 fn later(error: &AdapterError, command: Option<rollout::Command>) -> Attempt {
     match error.retry {
         Retry::Stale => Attempt::Stale { why: error.to_string() },
-        Retry::Later | Retry::Never => Attempt::Later { why: error.to_string(), command: command.map(Command::Placement) },
+        Retry::Later | Retry::Never => {
+            Attempt::Later { why: error.to_string(), command: command.map(Command::Placement) }
+        }
     }
 }
 
@@ -92,7 +100,9 @@ impl Real {
         match effect {
             rollout::Effect::Unit { slot, spec } => self.ensure_unit(fence, *slot, spec).await,
             rollout::Effect::Route { table } => self.ensure_route(fence, table).await,
-            rollout::Effect::Facts { deployment_id, index, bundle } => self.gather(deployment_id, *index, bundle).await,
+            rollout::Effect::Facts { deployment_id, index, bundle } => {
+                self.gather(deployment_id, *index, bundle).await
+            }
             rollout::Effect::Smoke { .. } => self.smoke(effect).await,
         }
     }
@@ -101,12 +111,20 @@ impl Real {
         match self.target.ensure(&UnitSpec { fence, ..spec.clone() }).await {
             Ok(status) => {
                 let response = format!("generation {}", status.generation);
-                let command = rollout::Command::UnitSeen { slot, status: Box::new(status), known: None };
+                let command =
+                    rollout::Command::UnitSeen { slot, status: Box::new(status), known: None };
                 Attempt::Done { command: Command::Placement(command), response }
             }
             Err(error) => {
                 let problem = error.to_string();
-                later(&error, Some(rollout::Command::UnitFailed { slot, problem }))
+                later(
+                    &error,
+                    Some(rollout::Command::UnitFailed {
+                        slot,
+                        problem,
+                        for_good: error.retry == Retry::Never,
+                    }),
+                )
             }
         }
     }
@@ -116,7 +134,10 @@ impl Real {
             Ok(status) => {
                 let problem = status.problem.clone();
                 let response = format!("generation {}", status.generation);
-                let command = Command::Placement(rollout::Command::RouteSeen { status: Box::new(status), known: None });
+                let command = Command::Placement(rollout::Command::RouteSeen {
+                    status: Box::new(status),
+                    known: None,
+                });
                 match problem {
                     None => Attempt::Done { command, response },
                     Some(why) => Attempt::Later { why, command: Some(command) },
@@ -133,7 +154,8 @@ impl Real {
         match self.target.observe(&spec.unit).await {
             Ok(Some(status)) if status.generation >= spec.generation => {
                 let response = format!("found generation {}", status.generation);
-                let command = rollout::Command::UnitSeen { slot, status: Box::new(status), known: None };
+                let command =
+                    rollout::Command::UnitSeen { slot, status: Box::new(status), known: None };
                 Observation::Done { command: Command::Placement(command), response }
             }
             _ => Observation::NotDone,
@@ -142,7 +164,9 @@ impl Real {
 
     async fn observe_route(&self, table: &RouteTable) -> Observation {
         match self.router.observe(&table.route).await {
-            Ok(Some(status)) if status.generation >= table.generation && status.problem.is_none() => {
+            Ok(Some(status))
+                if status.generation >= table.generation && status.problem.is_none() =>
+            {
                 let response = format!("found generation {}", status.generation);
                 let command = rollout::Command::RouteSeen { status: Box::new(status), known: None };
                 Observation::Done { command: Command::Placement(command), response }
@@ -155,12 +179,19 @@ impl Real {
         let Some(id) = self.placement_of(deployment_id) else {
             return Attempt::Later { why: "the placement is not loaded".into(), command: None };
         };
-        let plan = manifest_of(&bundle.release).ok().and_then(|manifest| manifest.plan(&id.environment));
-        let after = plan.and_then(|plan| plan.after).map(|environment| PlacementId { environment, ..id.clone() });
+        let plan =
+            manifest_of(&bundle.release).ok().and_then(|manifest| manifest.plan(&id.environment));
+        let after = plan
+            .and_then(|plan| plan.after)
+            .map(|environment| PlacementId { environment, ..id.clone() });
         match self.gatherer.facts(self.engine(), &id, bundle, after).await {
             Ok(facts) => {
                 let response = serde_json::to_string(&facts).unwrap_or_default();
-                let command = rollout::Command::FactsGathered { deployment_id: deployment_id.into(), index, facts: Box::new(facts) };
+                let command = rollout::Command::FactsGathered {
+                    deployment_id: deployment_id.into(),
+                    index,
+                    facts: Box::new(facts),
+                };
                 Attempt::Done { command: Command::Placement(command), response }
             }
             Err(error) => Attempt::Later { why: error.to_string(), command: None },
@@ -179,18 +210,28 @@ impl Real {
     }
 
     async fn smoke(&self, effect: &rollout::Effect) -> Attempt {
-        let rollout::Effect::Smoke { deployment_id, index, through, checks, addrs, .. } = effect else {
+        let rollout::Effect::Smoke { deployment_id, index, through, checks, addrs, .. } = effect
+        else {
             return Attempt::Later { why: "not a smoke effect".into(), command: None };
         };
         let places = match (through, self.edge_place(deployment_id)) {
-            (SmokeThrough::Instances, _) => addrs.iter().map(|addr| Place { addr: *addr, host: addr.to_string() }).collect(),
+            (SmokeThrough::Instances, _) => {
+                addrs.iter().map(|addr| Place { addr: *addr, host: addr.to_string() }).collect()
+            }
             (SmokeThrough::Edge, Some(place)) => vec![place],
-            (SmokeThrough::Edge, None) => return Attempt::Later { why: "the route is not known".into(), command: None },
+            (SmokeThrough::Edge, None) => {
+                return Attempt::Later { why: "the route is not known".into(), command: None };
+            }
         };
         let failure = self.run_checks(deployment_id, &places, checks).await.err();
         let detail = smoke::count(checks);
         let response = failure.clone().unwrap_or_else(|| detail.clone());
-        let command = rollout::Command::SmokeDone { deployment_id: deployment_id.clone(), index: *index, failure, detail };
+        let command = rollout::Command::SmokeDone {
+            deployment_id: deployment_id.clone(),
+            index: *index,
+            failure,
+            detail,
+        };
         Attempt::Done { command: Command::Placement(command), response }
     }
 
@@ -203,7 +244,10 @@ impl Real {
     fn place_of(&self, id: &PlacementId) -> Option<Place> {
         let placement = self.placement(id)?;
         let listen = placement.route.wish.as_ref()?.listen.clone();
-        Some(Place { addr: listen.addr, host: listen.host.unwrap_or_else(|| listen.addr.to_string()) })
+        Some(Place {
+            addr: listen.addr,
+            host: listen.host.unwrap_or_else(|| listen.addr.to_string()),
+        })
     }
 
     fn placement(&self, id: &PlacementId) -> Option<Placement> {
@@ -213,13 +257,21 @@ impl Real {
         }
     }
 
-    async fn run_checks(&self, deployment_id: &str, places: &[Place], checks: &[Smoke]) -> Result<(), String> {
+    async fn run_checks(
+        &self,
+        deployment_id: &str,
+        places: &[Place],
+        checks: &[Smoke],
+    ) -> Result<(), String> {
         for check in checks {
             for place in places {
                 match check {
                     Smoke::Steps(steps) => smoke::run_steps(place, steps).await?,
                     Smoke::Command(run) => {
-                        let request = self.request_of(deployment_id).await.ok_or("the commit of the release is not known here")?;
+                        let request = self
+                            .request_of(deployment_id)
+                            .await
+                            .ok_or("the commit of the release is not known here")?;
                         self.workshop.command(deployment_id, &request, run, place.addr).await?;
                     }
                 }
@@ -245,11 +297,16 @@ impl Real {
     async fn attempt_ship(&self, effect: &ShipEffect) -> Attempt {
         match effect {
             ShipEffect::Build { ship, request } => self.build(ship, request).await,
-            ShipEffect::Admit { ship, index, environment, release, .. } => self.admit(ship, *index, environment, release).await,
+            ShipEffect::Admit { ship, index, environment, release, .. } => {
+                self.admit(ship, *index, environment, release).await
+            }
             ShipEffect::Verify { ship, index, environment, release, run } => {
                 let failure = self.verify(ship, environment, release, run.as_deref()).await.err();
                 let response = failure.clone().unwrap_or_else(|| "passed".into());
-                Attempt::Done { command: Command::Ship(ShipCommand::VerifyDone { index: *index, failure }), response }
+                Attempt::Done {
+                    command: Command::Ship(ShipCommand::VerifyDone { index: *index, failure }),
+                    response,
+                }
             }
         }
     }
@@ -263,53 +320,96 @@ impl Real {
         match self.workshop.build(ship, request).await {
             Ok(facts) => {
                 let body = serde_json::to_string(&facts).expect("plain data always serialises");
-                let kept = self.engine().store().put_document(Document { kind: BUILT.into(), id: ship.into(), body }).await;
+                let kept = self
+                    .engine()
+                    .store()
+                    .put_document(Document { kind: BUILT.into(), id: ship.into(), body })
+                    .await;
                 if let Err(error) = kept {
                     return Attempt::Later { why: error.to_string(), command: None };
                 }
                 let response = facts.artifact.digest.to_string();
-                Attempt::Done { command: Command::Ship(ShipCommand::BuildDone(Box::new(facts))), response }
+                Attempt::Done {
+                    command: Command::Ship(ShipCommand::BuildDone(Box::new(facts))),
+                    response,
+                }
             }
             Err(failure) => {
                 let response = failure.code.clone();
-                Attempt::Done { command: Command::Ship(ShipCommand::BuildFailed(failure)), response }
+                Attempt::Done {
+                    command: Command::Ship(ShipCommand::BuildFailed(failure)),
+                    response,
+                }
             }
         }
     }
 
     /// Hands the release to the placement, which answers with the end of the rollout.
-    async fn admit(&self, ship: &str, index: usize, environment: &EnvName, release: &Release) -> Attempt {
+    async fn admit(
+        &self,
+        ship: &str,
+        index: usize,
+        environment: &EnvName,
+        release: &Release,
+    ) -> Attempt {
         let id = PlacementId { service: release.service.clone(), environment: environment.clone() };
-        let deploy = match deploy(release, environment, &self.registry, self.root, &self.allocator).await {
-            Ok(deploy) => deploy,
-            Err(error) => return refused(index, Refusal::new("cannot-deploy", format!("The release cannot be deployed to {environment}: {error}."))),
-        };
+        let deploy =
+            match deploy(release, environment, &self.registry, self.root, &self.allocator).await {
+                Ok(deploy) => deploy,
+                Err(error) => {
+                    return refused(
+                        index,
+                        Refusal::new(
+                            "cannot-deploy",
+                            format!("The release cannot be deployed to {environment}: {error}."),
+                        ),
+                    );
+                }
+            };
         let run = placement_run(&id);
         let state = State::Placement(Box::new(Placement::new(id.clone())));
         if let Err(error) = self.engine().create(&run, &id.to_string(), &state).await {
             return Attempt::Later { why: error.to_string(), command: None };
         }
         let deployment_id = deployment_id(ship, index);
-        let bundle = Bundle { release: release.clone(), deploy, deployment_id: deployment_id.clone() };
-        let by = self.ship_request(ship).await.map_or_else(|| "humdrum".into(), |request| request.by);
-        let admission = Admission { deployment_id: deployment_id.clone(), kind: Kind::Deploy, bundle, by: by.clone(), ship: Some(ship.into()) };
+        let bundle =
+            Bundle { release: release.clone(), deploy, deployment_id: deployment_id.clone() };
+        let by =
+            self.ship_request(ship).await.map_or_else(|| "humdrum".into(), |request| request.by);
+        let admission = Admission {
+            deployment_id: deployment_id.clone(),
+            kind: Kind::Deploy,
+            bundle,
+            by: by.clone(),
+            ship: Some(ship.into()),
+        };
         let command = Command::Placement(rollout::Command::Admit(Box::new(admission)));
         match self.engine().submit(&run, &format!("admit/{deployment_id}"), &command, &by).await {
             Ok(Answer::Refused(refusal)) => refused(index, refusal),
             Ok(Answer::Done(_) | Answer::Pending) => {
                 Attempt::Done { command: Command::Ship(ShipCommand::Tick), response: deployment_id }
             }
-            Ok(Answer::NoSuchRun) => Attempt::Later { why: format!("{run} is not there yet"), command: None },
+            Ok(Answer::NoSuchRun) => {
+                Attempt::Later { why: format!("{run} is not there yet"), command: None }
+            }
             Err(error) => Attempt::Later { why: error.to_string(), command: None },
         }
     }
 
     /// The environment still has the release, at full strength; then the declared command against it.
-    async fn verify(&self, ship: &str, environment: &EnvName, release: &Release, run: Option<&str>) -> Result<(), String> {
+    async fn verify(
+        &self,
+        ship: &str,
+        environment: &EnvName,
+        release: &Release,
+        run: Option<&str>,
+    ) -> Result<(), String> {
         let id = PlacementId { service: release.service.clone(), environment: environment.clone() };
         let placement = self.placement(&id).ok_or("nothing is known of it")?;
         if !runs(&placement, release) {
-            let now = placement.stable_bundle().map_or_else(|| "nothing".into(), |bundle| bundle.release.id.to_string());
+            let now = placement
+                .stable_bundle()
+                .map_or_else(|| "nothing".into(), |bundle| bundle.release.id.to_string());
             return Err(format!("{id} runs {now} now, not release {}", release.id));
         }
         let slot = placement.slot(placement.stable.unwrap_or(Slot::A));
@@ -318,14 +418,18 @@ impl Real {
         }
         let Some(run) = run else { return Ok(()) };
         let place = self.place_of(&id).ok_or("its address is not known")?;
-        let request = self.ship_request(ship).await.ok_or("the commit of the release is not known here")?;
+        let request =
+            self.ship_request(ship).await.ok_or("the commit of the release is not known here")?;
         self.workshop.command(ship, &request, run, place.addr).await
     }
 }
 
 fn refused(index: usize, refusal: Refusal) -> Attempt {
     let response = refusal.code.clone();
-    Attempt::Done { command: Command::Ship(ShipCommand::AdmissionRefused { index, refusal }), response }
+    Attempt::Done {
+        command: Command::Ship(ShipCommand::AdmissionRefused { index, refusal }),
+        response,
+    }
 }
 
 /// Where commands reach what was deployed, as `HUMDRUM_URL`.

@@ -58,10 +58,11 @@ pub enum Command {
         status: Box<UnitStatus>,
         known: Option<u64>,
     },
-    /// The agent refused or cannot be asked.
+    /// The agent refused (`for_good`: asking again gives the same answer) or cannot be asked.
     UnitFailed {
         slot: Slot,
         problem: String,
+        for_good: bool,
     },
     /// `known`: the table that was confirmed before the edge was asked; an older one found now is drift.
     RouteSeen {
@@ -110,7 +111,9 @@ impl Placement {
             Command::UnitSeen { slot, status, known } => {
                 unit_seen(&mut draft, *slot, status, *known)
             }
-            Command::UnitFailed { slot, problem } => unit_failed(&mut draft, *slot, problem),
+            Command::UnitFailed { slot, problem, for_good } => {
+                unit_failed(&mut draft, *slot, problem, *for_good)
+            }
             Command::RouteSeen { status, known } => route_seen(&mut draft, status, *known),
             Command::RouteFailed { problem } => route_problem(&mut draft, Some(problem.clone())),
             Command::StagePassed { deployment_id, verdict } => {
@@ -421,11 +424,20 @@ fn unit_seen(draft: &mut Draft<'_>, slot: Slot, status: &UnitStatus, known: Opti
     Report::default()
 }
 
-fn unit_failed(draft: &mut Draft<'_>, slot: Slot, problem: &str) -> Report {
+fn unit_failed(draft: &mut Draft<'_>, slot: Slot, problem: &str, for_good: bool) -> Report {
     let state = draft.state.slot(slot);
     if state.problem.as_deref() != Some(problem) {
         let seen = state.seen.clone();
         draft.push(Event::InstancesChanged { slot, seen, problem: Some(problem.into()) });
+    }
+    let on_trial = draft.state.rollout.as_ref().is_some_and(|rollout| {
+        rollout.slot == slot && rollout.returning.is_none() && rollout.has_slot()
+    });
+    if for_good && on_trial {
+        let report =
+            Report::new([format!("The release cannot be run: {problem}.")]).next("humdrum doctor");
+        draft.fail(report.clone());
+        return report;
     }
     Report::default()
 }
