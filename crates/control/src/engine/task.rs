@@ -64,7 +64,7 @@ pub(super) async fn run(engine: Engine, row: RunRow, mailbox: mpsc::Receiver<Inp
         engine,
     };
     task.publish(row.updated_ms);
-    task.work(mailbox).await;
+    task.work(mailbox, row.attempts).await;
 }
 
 fn quarantine(engine: &Engine, row: &RunRow, state: Option<State>, why: &str) {
@@ -84,8 +84,8 @@ fn quarantine(engine: &Engine, row: &RunRow, state: Option<State>, why: &str) {
 }
 
 impl Task {
-    async fn work(&mut self, mut mailbox: mpsc::Receiver<Input>) {
-        if self.begin().await.is_err() {
+    async fn work(&mut self, mut mailbox: mpsc::Receiver<Input>, attempts: u32) {
+        if self.begin(attempts).await.is_err() {
             return self.leave();
         }
         let stop = self.engine.shared.stop.clone();
@@ -118,12 +118,18 @@ impl Task {
     }
 
     /// After a start: signals that waited, effects whose outcome is unknown, and the time that passed.
-    async fn begin(&mut self) -> Result<(), Over> {
+    async fn begin(&mut self, attempts: u32) -> Result<(), Over> {
+        let version = self.version;
         let rows = self.persist(|task| task.engine.store().effects(task.id.clone())).await?;
         self.hands.know(rows);
         self.on_signals().await?;
         self.on_time().await?;
-        self.reconcile().await
+        self.reconcile().await?;
+        // Who only waits has done nothing that could end the process: the restarts were for something else, and must not add up.
+        if attempts > 1 && version == self.version && self.hands.is_idle() {
+            self.commit(vec![], vec![], None).await?;
+        }
+        Ok(())
     }
 
     async fn on_input(&mut self, input: Input) -> Result<(), Over> {
