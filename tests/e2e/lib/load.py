@@ -1,4 +1,4 @@
-"""Steady, bounded load on one loopback port: `load.py PORT RATE SECONDS_MAX`. SIGTERM ends it; then it prints what became of every request.
+"""Steady, bounded load on one loopback port: `load.py PORT RATE SECONDS_MAX`. It says `ready`. SIGTERM ends it; then it prints what became of every request.
 
 Lost is every answer that the service itself did not give: the edge's own, broken connections, answers later than PATIENCE.
 """
@@ -65,6 +65,7 @@ async def main():
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, load.stop.set)
+    print("ready", flush=True)
     loop.call_later(seconds_max, load.stop.set)
     await asyncio.gather(*(load.user(load.pause * user / USERS) for user in range(USERS)))
     seconds = time.monotonic() - load.started

@@ -82,9 +82,11 @@ class World:
         return {role: self.pid(role) for role in ("agent", "edge", "control")}
 
     def kill(self, pid):
-        """SIGKILL to a process of this installation, never to anybody else's."""
-        command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode()
-        must(str(self.folder) in command or pathlib.Path(f"/proc/{pid}/environ").read_bytes().find(str(self.folder).encode()) >= 0, f"process {pid} is not ours: {command}")
+        """SIGKILL to a process of this installation, never to anybody else's: it or one of its parents names the folder."""
+        line = [pid]
+        while line[-1] > 1 and str(self.folder) not in pathlib.Path(f"/proc/{line[-1]}/cmdline").read_bytes().decode():
+            line.append(int(pathlib.Path(f"/proc/{line[-1]}/stat").read_text().rsplit(")", 1)[1].split()[1]))
+        must(line[-1] > 1, f"process {pid} is not ours")
         os.kill(pid, signal.SIGKILL)
 
     # -- what it says
@@ -185,6 +187,7 @@ class Load:
         command = [sys.executable, str(pathlib.Path(__file__).with_name("load.py")), str(port), str(rate), str(seconds_max)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         atexit.register(self.process.kill)
+        must(self.process.stdout.readline() == "ready\n", "the load did not start")
 
     def end(self):
         if self.process.poll() is None:
