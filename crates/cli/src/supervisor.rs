@@ -187,7 +187,11 @@ impl Supervisor {
         if let Some(identity) = identity {
             let path = pid_path(&self.places, role);
             let text = serde_json::to_string(&identity).expect("plain data always serialises");
-            std::fs::write(&path, text).map_err(|error| unusable(&path, &error))?;
+            // Never half a file: who is killed between two writes would leave a role that nobody knows.
+            let draft = path.with_extension("new");
+            let written =
+                std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, &path));
+            written.map_err(|error| unusable(&path, &error))?;
         }
         let kept = &mut self.kept[index];
         kept.child = Some(child);
