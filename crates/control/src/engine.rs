@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use humdrum_model::report::{Refusal, Report};
 use humdrum_model::run::{Command, STATE_VERSION, State};
@@ -25,8 +25,11 @@ pub const LEASE_MS: i64 = 15_000;
 const MAILBOX: usize = 1_024;
 /// Runs that are taken at once.
 const CLAIM_MAX: u32 = 64;
-/// A run that was taken so often without a commit is left alone and shown as quarantined.
+/// A run that was taken so often without a commit is left alone for [`QUARANTINE`] and shown as quarantined.
 pub const ATTEMPTS_MAX: u32 = 5;
+/// A process that lived this long ends no more because of the runs it has: those that were left alone are tried again. The guilty one
+/// costs at most a restart in this time; one that was only present when others ended the process goes on.
+const QUARANTINE: Duration = Duration::from_secs(3);
 /// A person's command is answered within this, or told to be accepted and under way.
 pub const ANSWER: Duration = Duration::from_secs(10);
 
@@ -82,6 +85,7 @@ struct Shared {
     answers: Mutex<HashMap<String, oneshot::Sender<Answer>>>,
     /// Rises with every commit.
     changes: watch::Sender<u64>,
+    started: Instant,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -107,8 +111,14 @@ impl Engine {
             snapshots: Mutex::default(),
             answers: Mutex::default(),
             changes: watch::Sender::new(0),
+            started: Instant::now(),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Whether runs that were left alone are tried again.
+    fn is_steady(&self) -> bool {
+        self.shared.started.elapsed() >= QUARANTINE
     }
 
     pub fn store(&self) -> &Arc<dyn Store> {
@@ -189,9 +199,9 @@ impl Engine {
             RunFilter { open_only: true, limit: u32::from(u16::MAX), ..RunFilter::default() };
         let Ok(rows) = self.shared.store.runs(filter).await else { return };
         let mine: Vec<String> = lock(&self.shared.mailboxes).keys().cloned().collect();
-        for row in
-            rows.into_iter().filter(|row| !mine.contains(&row.id) && row.attempts <= ATTEMPTS_MAX)
-        {
+        for row in rows.into_iter().filter(|row| {
+            !mine.contains(&row.id) && (row.attempts <= ATTEMPTS_MAX || self.is_steady())
+        }) {
             if let Err(error) = self.take(&row.id, false).await {
                 tracing::warn!(run = row.id, %error, "the run could not be taken");
             }

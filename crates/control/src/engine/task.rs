@@ -40,7 +40,8 @@ enum Over {
 /// Runs until the run is over, is another's, or the process stops.
 pub(super) async fn run(engine: Engine, row: RunRow, mailbox: mpsc::Receiver<Input>) {
     let state = match State::read(row.state_version, &row.state) {
-        Ok(state) if row.attempts <= ATTEMPTS_MAX => state,
+        Ok(state) if row.attempts <= ATTEMPTS_MAX || engine.is_steady() => state,
+        Ok(state) if !has_open_effects(&engine, &row).await => state,
         Ok(state) => {
             return quarantine(
                 &engine,
@@ -65,6 +66,12 @@ pub(super) async fn run(engine: Engine, row: RunRow, mailbox: mpsc::Receiver<Inp
     };
     task.publish(row.updated_ms);
     task.work(mailbox, row.attempts).await;
+}
+
+/// Whether something of the run was under way when its process ended. Who only waits cannot have been the reason.
+async fn has_open_effects(engine: &Engine, row: &RunRow) -> bool {
+    let rows = engine.store().effects(row.id.clone()).await;
+    rows.map_or(true, |rows| rows.iter().any(|effect| effect.status == "intended"))
 }
 
 fn quarantine(engine: &Engine, row: &RunRow, state: Option<State>, why: &str) {
