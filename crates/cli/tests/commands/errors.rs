@@ -76,7 +76,7 @@ fn a_build_that_fails() {
     let with = |build: &str| READY.replace("build:\n", &format!("build:\n{build}"));
     stage.write("run.sh", "#!/bin/sh\n");
     stage
-        .write("humdrum.yaml", &with("  run: echo half; echo broken pipe >&2; exit 3\n"))
+        .write("humdrum.yaml", &with("  run: echo half; echo broken pipe; exit 3\n"))
         .commit("Fails");
     golden("build-failed", &stage, &[(&["build"], 1), (&["build", "--json"], 1)]);
     stage
