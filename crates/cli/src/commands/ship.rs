@@ -96,9 +96,12 @@ pub(crate) fn request(dir: &std::path::Path, reference: &str) -> Result<ShipRequ
             Exit::BadInput,
             "manifest",
             format!(
-                "the manifest of commit {} has {} problems",
+                "the manifest of commit {} has {}",
                 facts.commit.short(),
-                problems.len()
+                match problems.len() {
+                    1 => "a problem".into(),
+                    many => format!("{many} problems"),
+                }
             ),
         );
         for problem in &problems {

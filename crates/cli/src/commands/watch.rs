@@ -102,7 +102,9 @@ pub(crate) async fn follow_ship(client: &Client, id: &str, ui: &Ui, follow: &Fol
         if follow.timeout.is_some_and(|timeout| started.elapsed() > timeout) {
             screen.end();
             ui.document(&ship);
-            ui.remark(format!("Still under way; it goes on. Follow it: humdrum watch {id}"));
+            ui.remark(format!(
+                "The time given is over; the ship goes on. Follow it: humdrum watch {id}"
+            ));
             return Ok(Exit::Unknown);
         }
         tokio::time::sleep(ASK).await;
@@ -250,10 +252,14 @@ fn ship_lines(ui: Ui, ship: &ShipView, placement: Option<&PlacementView>) -> Vec
         ship.id,
         &ship.commit[..10]
     )];
-    let built = ship.phase != "building";
+    let state = match (ship.phase.as_str(), &ship.digest) {
+        ("building", _) => "running",
+        (_, Some(_)) => "done",
+        (_, None) => "failed",
+    };
     lines.push(mark(
         ui,
-        if built { "done" } else { "running" },
+        state,
         &ship.digest.as_ref().map_or("build, test, pack, describe, sign".into(), |digest| {
             format!("built and signed {}", &digest[..19])
         }),
@@ -307,8 +313,12 @@ fn placement_lines(ui: Ui, placement: &PlacementView) -> Vec<String> {
 }
 
 fn traffic(rollout: &RolloutView) -> String {
-    let seen = rollout.weight_seen.map_or_else(|| "not measured yet".into(), percent);
-    format!("traffic: wanted {}, seen {seen}", percent(rollout.weight))
+    let wanted = percent(rollout.weight);
+    match rollout.weight_seen {
+        Some(seen) => format!("traffic: wanted {wanted}, measured {}", percent(seen)),
+        // Only judged stages are measured.
+        None => format!("traffic: wanted {wanted}"),
+    }
 }
 
 /// Draws in place on a terminal; elsewhere prints what is new.
