@@ -17,6 +17,9 @@ BROKEN = Path(__file__).resolve().parents[3] / "crates" / "model" / "tests" / "m
 APP = '''import http.server, os
 
 class Answer(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
@@ -152,7 +155,8 @@ def failing_tests(home):
 
 
 def never_healthy(home):
-    repository = project(home, "sick", **{"app.py": 'import time\nprint("cannot reach the database", flush=True)\ntime.sleep(600)\n'})
+    # It listens: the port of one that does not may be another program's, which would answer for it.
+    repository = project(home, "sick", **{"app.py": APP.replace("self.send_response(200)", 'print("cannot reach the database"); self.send_response(503)')})
     answer = home.exits(1, "ship", "--timeout", "90s", cwd=repository.folder)
     expect("cannot reach the database" in answer.out, f"the last lines of the log are not there:\n{answer.text}")
     crashing = project(home, "crashing", **{"app.py": 'raise SystemExit("no configuration")\n'})
@@ -305,7 +309,7 @@ def play():
     only = os.environ.get("CASES", "").split()
     with installation() as home:
         for case in CASES_BEFORE_UP:
-            said = case(home)
+            case(home)
             say(f"{case.__name__}: as documented")
         home.up()
         for case in CASES:
