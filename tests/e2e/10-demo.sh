@@ -3,7 +3,7 @@
 set -euo pipefail
 : "${HUMDRUM:?the path of the binary}"
 
-folder=$(mktemp -d "${TMPDIR:-/tmp}/humdrum-e2e-XXXXXX")
+folder=$(mktemp -d "${TMPDIR:-/tmp}/humdrum-story-XXXXXX")
 trap 'rm -rf "$folder"' EXIT
 # Instances run as users of their own and have to pass through.
 chmod 755 "$folder"
