@@ -285,7 +285,7 @@ fn report(ui: &Ui, summary: &Summary) {
         "{} requests, {} lost, {:.0} s in all.",
         summary.requests.sent, summary.requests.lost, summary.seconds
     ));
-    ui.line("Your own repository:  humdrum up --detach && cd your-repository && humdrum init && humdrum ship");
+    ui.line("Your own repository:  humdrum up --detach && cd your-repository && humdrum init");
 }
 
 /// Ports that are free now: dev, staging, production and control.

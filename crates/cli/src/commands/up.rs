@@ -191,6 +191,6 @@ fn report(places: &Places, ui: &Ui) -> Result<(), Failure> {
         client.addr,
         places.token().display()
     ));
-    ui.line("  next               humdrum init   (in your repository), then   humdrum ship");
+    ui.line("  next               humdrum init   (in your repository; it says what comes then)");
     Ok(())
 }
