@@ -13,7 +13,7 @@ use crate::exit::{Exit, Failure};
 use crate::places::{Places, unusable};
 
 /// A role that ends at once again is started with pauses up to this: control is to go on within 2 s, however often it was killed.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// A role that ran this long starts without a pause again.
 const STEADY: Duration = Duration::from_secs(10);
 /// All roles answer within this after a start.
