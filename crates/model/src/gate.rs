@@ -154,7 +154,7 @@ pub fn check(facts: &Facts, environment: &EnvName, now: Timestamp) -> Vec<GateRe
 
 /// What a gate over one piece of evidence says; the three evidence gates differ only in their names and fixes.
 fn evidence_gate(gate: &str, what: &str, fact: &Fact, facts: &Facts) -> GateResult {
-    let rebuild = format!("build again: `humdrum ship {}`", facts.release);
+    let rebuild = "change what is wrong, commit, and build again: `humdrum ship`".to_owned();
     match fact {
         Fact::Verified { detail } => GateResult::pass(gate, detail.clone()),
         Fact::Missing => GateResult::deny(

@@ -38,6 +38,11 @@ pub async fn create(
 
 /// `GET /api/v1/ships`: the newest, newest first.
 pub async fn list(State(app): State<App>) -> Result<Json<Vec<ShipView>>, ApiError> {
+    recent(&app).await.map(Json)
+}
+
+/// The newest ships, newest first.
+pub(crate) async fn recent(app: &App) -> Result<Vec<ShipView>, ApiError> {
     let filter = RunFilter {
         kind: Some("ship".into()),
         limit: LIST_MAX,
@@ -48,12 +53,11 @@ pub async fn list(State(app): State<App>) -> Result<Json<Vec<ShipView>>, ApiErro
     let read =
         |row: humdrum_control::store::RunRow| RunState::read(row.state_version, &row.state).ok();
     let now = now();
-    Ok(Json(
-        rows.into_iter()
-            .filter_map(read)
-            .filter_map(|state| Some(view::ship(view::as_ship(&state)?, now)))
-            .collect(),
-    ))
+    Ok(rows
+        .into_iter()
+        .filter_map(read)
+        .filter_map(|state| Some(view::ship(view::as_ship(&state)?, now)))
+        .collect())
 }
 
 /// `GET /api/v1/ships/{id}`.

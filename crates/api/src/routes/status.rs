@@ -9,7 +9,9 @@ use humdrum_model::hold::Hold;
 use humdrum_model::run::{HOLDS_RUN, State as RunState};
 use serde_json::{Value, json};
 
+use super::ships;
 use crate::App;
+use crate::error::ApiError;
 
 /// Ships that the overview names.
 const SHIPS: usize = 20;
@@ -20,11 +22,10 @@ pub async fn healthz(State(app): State<App>) -> Json<Value> {
 }
 
 /// Every placement, the newest ships, all holds.
-pub async fn status(State(app): State<App>) -> Json<StatusView> {
+pub async fn status(State(app): State<App>) -> Result<Json<StatusView>, ApiError> {
     let now = now();
     let runs = app.engine.snapshots();
     let mut placements = Vec::new();
-    let mut ships = Vec::new();
     let mut quarantined = Vec::new();
     for run in &runs {
         if let Some(why) = &run.quarantined {
@@ -37,14 +38,13 @@ pub async fn status(State(app): State<App>) -> Json<StatusView> {
                 progress(&app.boards, &run.id).as_ref(),
                 now,
             ));
-        } else if let Some(ship) = view::as_ship(&run.state) {
-            ships.push(view::ship(ship, now));
         }
     }
+    // From the store: ships that ended before this process began are there all the same.
+    let mut ships = ships::recent(&app).await?;
     placements.sort_by(|a, b| a.id.cmp(&b.id));
-    ships.sort_by_key(|ship| std::cmp::Reverse(ship.started));
     ships.truncate(SHIPS);
-    Json(StatusView { placements, ships, holds: holds(&app), quarantined })
+    Ok(Json(StatusView { placements, ships, holds: holds(&app), quarantined }))
 }
 
 /// All holds.

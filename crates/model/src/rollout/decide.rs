@@ -330,18 +330,21 @@ fn facts_gathered(
     }
     let held = denied.iter().any(|result| result.gate == "hold");
     let first = &denied[0];
+    // The command inside the fix, where it names one, is what to paste.
+    let command = first.fix.as_deref().and_then(|fix| fix.split('`').nth(1));
+    let next = command.unwrap_or("humdrum ship").to_owned();
     let report = Report::new([
         format!(
             "{} of {} gates refused the release: {}: {}.",
             denied.len(),
             gate::all().len(),
             first.gate,
-            first.what
+            first.what.trim_end_matches('.')
         ),
         format!("Owner: {}.", first.owner.as_deref().unwrap_or("unknown")),
         format!("To mend it: {}.", first.fix.as_deref().unwrap_or("see `humdrum explain`")),
     ])
-    .next(format!("humdrum explain {deployment_id}"));
+    .next(next);
     draft.go_back(if held { Outcome::Held } else { Outcome::Refused }, report.clone());
     report
 }
@@ -451,9 +454,12 @@ fn route_seen(draft: &mut Draft<'_>, status: &RouteStatus, known: Option<u64>) -
         return Report::default();
     }
     route_problem(draft, status.problem.clone());
+    // A table that gives nobody traffic is in force even where the listener could not be opened: nothing waits for it.
+    let nothing = |table: &crate::route::RouteTable| table.arms.iter().all(|arm| arm.weight == 0);
+    let closed = draft.state.route.wish.as_ref().is_some_and(nothing);
     if status.generation >= wished
         && draft.state.route.accepted < wished
-        && status.problem.is_none()
+        && (status.problem.is_none() || closed)
     {
         draft.push(Event::RouteAccepted { fence: status.fence, generation: wished, at: draft.now });
     }

@@ -175,7 +175,10 @@ impl Placement {
                         "{head} and soaks: healthy for {since} of {}, {left} left.",
                         spoken(*ms as i64)
                     ),
-                    "The former release stands by in its slot until then.".into(),
+                    match self.stable {
+                        Some(_) => "The former release stands by in its slot until then.".into(),
+                        None => "It is the first release here; there is none to go back to.".into(),
+                    },
                 ]),
             ),
             Some(Step::Drain { .. }) => {
