@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use humdrum_adapters::routers::Router;
 use humdrum_adapters::smoke::{self, Place};
@@ -31,6 +32,9 @@ use crate::workshop::Workshop;
 
 /// Document kind of finished builds, by ship: a build is not repeated after a restart.
 const BUILT: &str = "built";
+
+/// A verification waits so long for instances that are not ready at the first look.
+const STRENGTH: Duration = Duration::from_secs(15);
 
 /// This installation.
 pub struct Real {
@@ -415,15 +419,34 @@ impl Real {
                 .map_or_else(|| "nothing".into(), |bundle| bundle.release.id.to_string());
             return Err(format!("{id} runs {now} now, not release {}", release.id));
         }
-        let slot = placement.slot(placement.stable.unwrap_or(Slot::A));
-        if !slot.at_full_strength() {
-            return Err(format!("only {} of {} instances are ready", slot.ready(), slot.wanted()));
-        }
+        self.until_strong(&id).await?;
         let Some(run) = run else { return Ok(()) };
         let place = self.place_of(&id).ok_or("its address is not known")?;
         let request =
             self.ship_request(ship).await.ok_or("the commit of the release is not known here")?;
         self.workshop.command(ship, &request, run, place.addr).await
+    }
+}
+
+impl Real {
+    /// Waits a moment for all instances: one that misses a single health check is no failed verification.
+    async fn until_strong(&self, id: &PlacementId) -> Result<(), String> {
+        let until = tokio::time::Instant::now() + STRENGTH;
+        loop {
+            let placement = self.placement(id).ok_or("nothing is known of it")?;
+            let slot = placement.slot(placement.stable.unwrap_or(Slot::A));
+            if slot.at_full_strength() {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > until {
+                return Err(format!(
+                    "only {} of {} instances are ready",
+                    slot.ready(),
+                    slot.wanted()
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 
