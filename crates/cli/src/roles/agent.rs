@@ -18,6 +18,7 @@ pub(crate) fn agent(places: &Places) -> Outcome {
     let mut config = AgentConfig::new(places.data.clone(), places.agent_socket(), exe);
     config.registry_user = crate::roles::control::REGISTRY_USER.into();
     config.registry_password = token;
+    config.port_range = port_range(places);
     block_on(async move {
         let stop = CancellationToken::new();
         let watched = stop.clone();
@@ -33,3 +34,15 @@ pub(crate) fn agent(places: &Places) -> Outcome {
     })?;
     Ok(Exit::Ok)
 }
+
+/// Installations on one machine begin at different ports: an agent knows only its own, and two that look for the lowest free one at the
+/// same moment would find the same.
+fn port_range(places: &Places) -> std::ops::RangeInclusive<u16> {
+    let digest = humdrum_model::name::Digest::of(places.data.as_os_str().as_encoded_bytes());
+    let place = u16::from_str_radix(&digest.hex()[..4], 16).unwrap_or(0) % STARTS;
+    humdrum_agent::PORT_RANGE.start() + place * STRIDE..=*humdrum_agent::PORT_RANGE.end()
+}
+
+/// Different first ports, and how far they lie apart; the last leaves 2,000 ports.
+const STARTS: u16 = 60;
+const STRIDE: u16 = 100;

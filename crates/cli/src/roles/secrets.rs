@@ -93,13 +93,20 @@ pub(crate) fn make_signing_key(places: &Places) -> Result<(), Failure> {
     let failed = |error: &dyn std::error::Error| {
         Failure::new(Exit::Failed, "signing-key", "the signing key cannot be made").cause(error)
     };
+    let mut made = None;
     if !private.exists() {
         let mut rng = rand::rng();
         let key = PrivateKey::generate(&mut rng).map_err(|error| failed(&error))?;
         let pem = key.to_cosign_pem(&password(places)?, &mut rng);
-        write_once(&private, pem.as_bytes()).map_err(|error| unusable(&private, &error))?;
+        let won =
+            write_once(&private, pem.as_bytes()).map_err(|error| unusable(&private, &error))?;
+        // Opening what was just closed would cost another third of a second of scrypt at the first start.
+        made = won.then(|| key.public());
     }
-    let key = signing_key(places)?.public();
+    let key = match made {
+        Some(key) => key,
+        None => signing_key(places)?.public(),
+    };
     write_once(&public, key.to_pem().as_bytes()).map_err(|error| unusable(&public, &error))?;
     let trusted =
         TrustedKey { id: KEY_ID.into(), key, valid_from: None, valid_until: None, revoked: false };
