@@ -15,7 +15,7 @@ test:
 	@scripts/need.sh test
 	@scripts/test-tools.sh
 	cargo xtask tidy
-	cargo test --workspace --locked
+	cargo test --workspace --locked --no-fail-fast
 	@scripts/e2e.sh
 
 lint:

@@ -105,6 +105,7 @@ fn compose(
         route_limits: run.timeouts.to_route(),
         count_ms: u32::try_from(judge.block_ms.min(COUNT_MAX_MS)).unwrap_or(1_000),
         smoke: plan.smoke.clone(),
+        probe: manifest.probe.clone(),
         approve: plan.approve,
         strategy,
         on_regression: match plan.on_regression {

@@ -10,6 +10,7 @@ pub mod crash;
 pub mod deploy;
 pub mod engine;
 pub mod facts;
+mod probe;
 pub mod trial;
 pub mod view;
 pub mod watch;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::engine::{Engine, Snapshot};
+use crate::probe;
 use crate::trial::Trial;
 
 /// The agent is asked again at the latest after this.
@@ -233,7 +234,11 @@ impl Watch {
                 }
             }
         };
-        self.hear(run, &id, trial).await;
+        // Declared probe traffic lasts as long as the judge listens, and ends with it.
+        tokio::select! {
+            () = self.hear(run, &id, trial) => {}
+            () = probe::probe(placement) => {}
+        }
         self.boards.lock().unwrap_or_else(PoisonError::into_inner).remove(run);
     }
 

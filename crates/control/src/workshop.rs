@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
+use humdrum_model::name::{Digest, PlacementId};
+use humdrum_model::release::Artifact;
 use humdrum_model::ship::{BuildFacts, BuildFailure, ShipRequest};
+use jiff::Timestamp;
 
 use crate::Pending;
 
@@ -17,6 +20,8 @@ pub trait Workshop: Send + Sync {
         ship: &'a str,
         request: &'a ShipRequest,
     ) -> Pending<'a, Result<BuildFacts, BuildFailure>>;
+    /// States in the registry, signed, that this environment has the release: the same digest, nothing rebuilt. Safe to repeat.
+    fn promote<'a>(&'a self, promoted: &'a Promoted) -> Pending<'a, Result<(), String>>;
     /// Runs a shell command in a checkout of the commit, with `HUMDRUM_URL` naming what was deployed. The error says how it ended.
     fn command<'a>(
         &'a self,
@@ -25,6 +30,18 @@ pub trait Workshop: Send + Sync {
         run: &'a str,
         addr: SocketAddr,
     ) -> Pending<'a, Result<(), String>>;
+}
+
+/// A release that passed an environment.
+#[derive(Debug, Clone)]
+pub struct Promoted {
+    pub placement: PlacementId,
+    pub artifact: Artifact,
+    pub release: String,
+    /// When its rollout ended.
+    pub at: Timestamp,
+    /// The statements that the gates rested on.
+    pub evidence: Vec<Digest>,
 }
 
 /// What builds and verifications said.

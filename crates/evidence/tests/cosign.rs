@@ -21,7 +21,7 @@ const OFFLINE: &str = r#"{"mediaType":"application/vnd.dev.sigstore.signingconfi
 const ARTIFACT: &[u8] = br#"{"schemaVersion":2}"#;
 
 fn cosign() -> PathBuf {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools");
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/bin");
     let program = tools.join("cosign");
     assert!(
         program.exists(),

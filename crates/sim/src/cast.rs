@@ -180,6 +180,7 @@ fn deploy() -> Deploy {
         count_ms: 1_000,
         smoke: vec![],
         approve: false,
+        probe: None,
         strategy: Strategy::Canary,
         judge: JudgeSettings {
             alpha: 0.01,

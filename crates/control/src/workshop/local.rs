@@ -21,7 +21,7 @@ use humdrum_model::report::Report;
 use humdrum_model::ship::{BuildFacts, BuildFailure, EnvStop, ShipRequest};
 use tokio::sync::Semaphore;
 
-use super::{Logs, Workshop, publish};
+use super::{Logs, Promoted, Workshop, publish};
 use crate::Pending;
 use crate::artifacts::Artifacts;
 use crate::deploy::config_of;
@@ -147,6 +147,21 @@ impl Workshop for Local {
         request: &'a ShipRequest,
     ) -> Pending<'a, Result<BuildFacts, BuildFailure>> {
         Box::pin(self.build_one(ship, request))
+    }
+
+    fn promote<'a>(&'a self, promoted: &'a Promoted) -> Pending<'a, Result<(), String>> {
+        Box::pin(async move {
+            let key = tokio::task::block_in_place(|| (self.key)())?;
+            let published = publish::promotion(
+                self.artifacts.as_ref(),
+                promoted,
+                &self.mode,
+                self.version,
+                &key,
+            )
+            .await;
+            published.map_err(|error| error.to_string())
+        })
     }
 
     fn command<'a>(

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use humdrum_build::image::Built;
 use humdrum_build::repo::CommitFacts;
-use humdrum_evidence::attestation::{self, TestOutcome, TestResult};
+use humdrum_evidence::attestation::{
+    self, Promotion, TestOutcome, TestResult, VerificationResult, Verifier,
+};
 use humdrum_evidence::ecosystem::SourceFile;
 use humdrum_evidence::key::PrivateKey;
 use humdrum_evidence::material::{BaseImage, HostFile, HostPackage, PackageManager};
@@ -18,6 +20,7 @@ use humdrum_model::release::Artifact;
 use humdrum_model::ship::ShipRequest;
 use jiff::Timestamp;
 
+use super::Promoted;
 use crate::artifacts::{ArtifactError, Artifacts};
 
 /// Everything that is known of a build.
@@ -94,6 +97,50 @@ pub(super) async fn publish(
 
 /// Media type of a referrer: an ordinary image manifest with a subject.
 const REFERRER: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// Publishes the verification summary of one environment, and names the image `ENVIRONMENT-RELEASE` there.
+pub(super) async fn promotion(
+    artifacts: &dyn Artifacts,
+    promoted: &Promoted,
+    mode: &BuilderMode,
+    version: &str,
+    key: &PrivateKey,
+) -> Result<(), PublishError> {
+    let Artifact { repository, digest } = promoted.artifact.clone();
+    let stored = artifacts.manifest(repository.clone(), digest.clone()).await?;
+    let stored = stored.ok_or_else(|| ArtifactError(format!("{digest} is not in the registry")))?;
+    let summary = Promotion {
+        verifier: Verifier {
+            id: VERIFIER.into(),
+            version: BTreeMap::from([("humdrum".to_owned(), version.to_owned())]),
+        },
+        time_verified: promoted.at,
+        resource_uri: attestation::environment_uri(&promoted.placement),
+        policy: ResourceDescriptor::named("built-in gates").with_uri(VERIFIER),
+        input_attestations: promoted
+            .evidence
+            .iter()
+            .map(|digest| ResourceDescriptor::default().with_digest(digest))
+            .collect(),
+        verification_result: VerificationResult::Passed,
+        verified_levels: vec![format!("SLSA_BUILD_LEVEL_{}", mode.slsa_level())],
+        slsa_version: provenance::SLSA_VERSION.into(),
+    };
+    let bundle = bundle::sign(&attestation::promotion(&digest, summary), key);
+    let size = stored.bytes.len() as u64;
+    let subject = Descriptor { media_type: stored.media_type, digest: digest.clone(), size };
+    let referrer = referrer(&subject, bundle, attestation::PROMOTION, promoted.at);
+    for (digest, bytes) in referrer.blobs {
+        artifacts.put_blob(repository.clone(), digest, bytes).await?;
+    }
+    artifacts.put_manifest(repository.clone(), REFERRER.into(), referrer.manifest, None).await?;
+    let tag = format!("{}-{}", promoted.placement.environment, promoted.release);
+    artifacts.tag(repository, digest, tag).await?;
+    Ok(())
+}
+
+/// Who verifies: the gates that are built in.
+const VERIFIER: &str = "urn:humdrum:verifier/built-in";
 
 fn statements(input: &Input<'_>) -> Result<Vec<(&'static str, Vec<u8>)>, PublishError> {
     let digest = input.built.digest();

@@ -28,7 +28,7 @@ use crate::allocate::Allocator;
 use crate::deploy::{deploy, manifest_of};
 use crate::engine::{Answer, Engine};
 use crate::facts::{Gatherer, runs};
-use crate::workshop::Workshop;
+use crate::workshop::{Promoted, Workshop};
 
 /// Document kind of finished builds, by ship: a build is not repeated after a restart.
 const BUILT: &str = "built";
@@ -420,11 +420,44 @@ impl Real {
             return Err(format!("{id} runs {now} now, not release {}", release.id));
         }
         self.until_strong(&id).await?;
-        let Some(run) = run else { return Ok(()) };
-        let place = self.place_of(&id).ok_or("its address is not known")?;
+        if let Some(run) = run {
+            self.verify_by_command(ship, &id, run).await?;
+        }
+        self.state_promotion(ship, &id, release).await
+    }
+
+    async fn verify_by_command(
+        &self,
+        ship: &str,
+        id: &PlacementId,
+        run: &str,
+    ) -> Result<(), String> {
+        let place = self.place_of(id).ok_or("its address is not known")?;
         let request =
             self.ship_request(ship).await.ok_or("the commit of the release is not known here")?;
         self.workshop.command(ship, &request, run, place.addr).await
+    }
+
+    /// Signs that the environment has it. The time is the rollout's end, so that a repeat makes the same statement.
+    async fn state_promotion(
+        &self,
+        ship: &str,
+        id: &PlacementId,
+        release: &Release,
+    ) -> Result<(), String> {
+        let placement = self.placement(id).ok_or("nothing is known of it")?;
+        let ended =
+            placement.history.iter().rev().find(|ended| ended.ship.as_deref() == Some(ship));
+        let at = ended.map(|ended| ended.ended).ok_or("its rollout is not in the history")?;
+        let build = self.built(ship).await;
+        let promoted = Promoted {
+            placement: id.clone(),
+            artifact: release.artifact.clone(),
+            release: release.id.to_string(),
+            at,
+            evidence: build.map(|build| build.evidence.into_values().collect()).unwrap_or_default(),
+        };
+        self.workshop.promote(&promoted).await
     }
 }
 

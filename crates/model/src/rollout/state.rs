@@ -10,7 +10,7 @@ use super::plan::{Plan, Step};
 use super::strategy::Strategy;
 use crate::gate::GateResult;
 use crate::judge::Verdict;
-use crate::manifest::Smoke;
+use crate::manifest::{Probe, Smoke};
 use crate::name::{PlacementId, Slot};
 use crate::release::Release;
 use crate::report::Report;
@@ -85,6 +85,9 @@ pub struct Deploy {
     /// Length of the edge's counting block, ms.
     pub count_ms: u32,
     pub smoke: Vec<Smoke>,
+    /// Traffic of our own through the edge while the judge listens; it counts.
+    #[serde(default)]
+    pub probe: Option<Probe>,
     pub approve: bool,
     pub strategy: Strategy,
     pub judge: JudgeSettings,

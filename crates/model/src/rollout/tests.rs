@@ -53,6 +53,7 @@ fn deploy(approve: bool) -> Deploy {
         route_limits: RouteLimits::default(),
         count_ms: 1000,
         smoke: vec![],
+        probe: None,
         approve,
         strategy: Strategy::Canary,
         judge: JudgeSettings {
