@@ -46,7 +46,7 @@ def tool(*command, check=True, env=None):
 # cosign, by key and offline.
 key = ["--key", str(world.data / "keys" / "signing.pub"), "--insecure-ignore-tlog", "--allow-http-registry"]
 tool("cosign", "verify", *key, image)
-for predicate in ("cyclonedx", "slsaprovenance1"):
+for predicate in ("cyclonedx", "slsaprovenance1", "https://slsa.dev/verification_summary/v1"):
     tool("cosign", "verify-attestation", *key, "--type", predicate, image)
 wrong = tool("cosign", "verify-attestation", *key, "--type", "openvex", image, check=False)
 must(wrong.returncode != 0, "cosign accepts a predicate that is not there")
