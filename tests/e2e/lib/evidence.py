@@ -108,11 +108,17 @@ def blob_changed(of):
     path.chmod(mode)
 
 
+kinds = {
+    "https://cyclonedx.org/bom": "SBOM",
+    "https://slsa.dev/provenance/v1": "provenance",
+    "https://sigstore.dev/cosign/sign/v1": "signature",
+}
 bundles = {}
 for (body,) in index.execute("SELECT body FROM manifest WHERE repository = ? AND subject = ?", (repository, digest)):
     manifest = json.loads(body)
     kind = str(manifest.get("annotations", {}).get("dev.sigstore.bundle.predicateType", ""))
-    bundles["SBOM" if "cyclonedx" in kind else "provenance" if "slsa" in kind else "signature"] = manifest["layers"][0]["digest"]
+    if kind in kinds:
+        bundles[kinds[kind]] = manifest["layers"][0]["digest"]
 must(set(bundles) == {"SBOM", "provenance", "signature"}, f"the referrers are {bundles}")
 
 accepted = verify()
