@@ -1,4 +1,4 @@
-//! Which package of the host owns a file, so that its SBOM can be matched against advisories. Debian's dpkg for now.
+//! Which package of the host owns a file, so that its SBOM can be matched against advisories. Only Debian's dpkg is asked; other hosts give files without a package.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
