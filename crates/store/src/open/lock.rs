@@ -3,12 +3,17 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 /// The name of the lock file in the data folder.
 pub const LOCK_FILE: &str = "LOCK";
+
+/// A child of the former holder has the lock, too, between its fork and its exec. It is waited for, a living holder not for long.
+const PATIENCE: Duration = Duration::from_millis(300);
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// Held as long as the store is open. The file stays: removing it would let two processes lock two files of one name.
 #[derive(Debug)]
@@ -32,10 +37,14 @@ impl DirLock {
             .truncate(false)
             .open(dir.join(LOCK_FILE))
             .map_err(LockError::Io)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(LockError::Held(read_pid(&mut file))),
-            Err(error) => return Err(LockError::Io(error.into())),
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(AGAIN),
+                Err(Errno::WOULDBLOCK) => return Err(LockError::Held(read_pid(&mut file))),
+                Err(error) => return Err(LockError::Io(error.into())),
+            }
         }
         write_pid(&mut file).map_err(LockError::Io)?;
         Ok(Self { _file: file })
