@@ -25,6 +25,7 @@
 //! | fence | the number that makes a late writer harmless |
 
 pub mod block;
+pub mod finding;
 pub mod gate;
 pub mod hold;
 pub mod judge;

@@ -37,7 +37,10 @@ impl Up {
         }
         let _lock = single(places)?;
         let pid = places.run().join("up.pid");
-        std::fs::write(&pid, std::process::id().to_string())
+        // Written beside and renamed: `down` and people read it at any moment, also while the next supervisor starts.
+        let written = pid.with_extension("pid.new");
+        std::fs::write(&written, std::process::id().to_string())
+            .and_then(|()| std::fs::rename(&written, &pid))
             .map_err(|error| crate::places::unusable(&pid, &error))?;
         let control =
             self.listen.map(|addr| vec!["--listen".into(), addr.to_string()]).unwrap_or_default();
@@ -81,7 +84,8 @@ impl Up {
             Failure::new(Exit::Failed, "start", "the supervisor cannot be started").cause(&error)
         })?;
         let until = Instant::now() + READY;
-        while !answers(places) {
+        // Roles that were adopted answer before the new supervisor is one; its own mark says that it is.
+        while !(supervised_by(places, child.id()) && answers(places)) {
             if let Ok(Some(_)) = child.try_wait() {
                 let text = std::fs::read_to_string(&log).unwrap_or_default();
                 let tail: Vec<&str> = text.lines().rev().take(8).collect();
@@ -103,6 +107,11 @@ impl Up {
         report(places, ui)?;
         Ok(Exit::Ok)
     }
+}
+
+/// Whether the supervisor that is in charge of the data folder is the process `pid`.
+fn supervised_by(places: &Places, pid: u32) -> bool {
+    std::fs::read_to_string(places.run().join("up.pid")).is_ok_and(|text| text == pid.to_string())
 }
 
 /// Only one supervisor for a data folder: two would start everything twice.
