@@ -6,6 +6,8 @@ use std::sync::Mutex;
 use humdrum_model::unit::{InstanceState, InstanceStatus, UnitSpec, UnitStatus};
 use tokio::sync::watch;
 
+use crate::environment;
+
 /// The shared status of all units.
 pub(crate) struct Board {
     units: Mutex<BTreeMap<String, Entry>>,
@@ -16,6 +18,8 @@ pub(crate) struct Board {
 struct Entry {
     fence: u64,
     generation: u64,
+    /// What an instance of the accepted wish is: its key, and how many indexes there are.
+    wished: Option<(String, u32)>,
     /// Of the unit as a whole, such as a missing image.
     problem: Option<String>,
     instances: BTreeMap<u32, Shown>,
@@ -26,6 +30,24 @@ struct Entry {
 pub(crate) struct Shown {
     pub(crate) status: InstanceStatus,
     pub(crate) problem: Option<String>,
+    /// The key of the wish that it was started for.
+    pub(crate) key: String,
+}
+
+impl Shown {
+    /// Its status under a wish that it may not be for. Whoever reads a new generation beside instances must never take those of the former
+    /// release for ready ones: they stay until their keepers have heard of the wish, or until the image of their successors was pulled.
+    fn under(&self, index: u32, wished: Option<&(String, u32)>) -> InstanceStatus {
+        let status = self.status.clone();
+        if wished.is_none_or(|(key, instances)| *key == self.key && index < *instances) {
+            return status;
+        }
+        let state = match status.state {
+            InstanceState::BackingOff | InstanceState::Exited => InstanceState::Exited,
+            _ => InstanceState::Stopping,
+        };
+        InstanceStatus { state, restarts: 0, ..status }
+    }
 }
 
 impl Board {
@@ -62,6 +84,7 @@ impl Board {
     pub(crate) fn accepted(&self, spec: &UnitSpec) {
         self.change(&spec.unit, |entry| {
             (entry.fence, entry.generation) = (spec.fence, spec.generation);
+            entry.wished = Some((environment::key(spec), spec.instances));
         });
     }
 
@@ -98,12 +121,17 @@ impl Board {
 
 impl Entry {
     fn status(&self, unit: &str) -> UnitStatus {
-        let of_instances = || self.instances.values().find_map(|shown| shown.problem.clone());
+        let wished = self.wished.as_ref();
+        let of_instances = || {
+            let ours = |shown: &&Shown| wished.is_none_or(|(key, _)| *key == shown.key);
+            self.instances.values().filter(ours).find_map(|shown| shown.problem.clone())
+        };
+        let under = |(index, shown): (&u32, &Shown)| shown.under(*index, wished);
         UnitStatus {
             unit: unit.to_owned(),
             fence: self.fence,
             generation: self.generation,
-            instances: self.instances.values().map(|shown| shown.status.clone()).collect(),
+            instances: self.instances.iter().map(under).collect(),
             problem: self.problem.clone().or_else(of_instances),
         }
     }
@@ -123,5 +151,55 @@ mod tests {
         assert_eq!(board.all().0, 101);
         assert_eq!(board.one("a.b.a").unwrap().problem.as_deref(), Some("x"));
         assert!(board.one("none").is_none());
+    }
+
+    #[test]
+    fn an_instance_of_a_former_wish_is_never_ready_under_the_next() {
+        use InstanceState::{BackingOff, Exited, Ready, Starting, Stopping, Unhealthy};
+        let board = Board::new(0);
+        let spec = |release: &str, instances| {
+            let mut spec = crate::check::tests::good();
+            spec.labels.release = release.into();
+            UnitSpec { instances, ..spec }
+        };
+        let show = |spec: &UnitSpec, state| {
+            let status = InstanceStatus {
+                name: environment::name(spec, 0),
+                index: 0,
+                pid: None,
+                addr: ([127, 0, 0, 1], 1).into(),
+                state,
+                since_ms: 0,
+                restarts: 3,
+                last_exit: None,
+                last_lines: vec![],
+                notes: vec![],
+            };
+            let (problem, key) = (Some("it failed to start".into()), environment::key(spec));
+            board.show(&spec.unit, 0, Some(Shown { status, problem, key }));
+        };
+        let (former, next) = (spec("r-1111111111111111", 1), spec("r-2222222222222222", 1));
+        let none = spec("r-1111111111111111", 0);
+        let unit = &former.unit;
+        #[rustfmt::skip]
+        let cases = [
+            // started for  wished    state       is shown as, restarts, with its problem
+            (&former,       &former,  Ready,      Ready,       3,        true),
+            (&former,       &former,  BackingOff, BackingOff,  3,        true),
+            (&former,       &next,    Ready,      Stopping,    0,        false),
+            (&former,       &next,    Starting,   Stopping,    0,        false),
+            (&former,       &next,    Unhealthy,  Stopping,    0,        false),
+            (&former,       &next,    BackingOff, Exited,      0,        false),
+            (&next,         &next,    Ready,      Ready,       3,        true),
+            (&former,       &none,    Ready,      Stopping,    0,        true),
+        ];
+        for (started, wished, state, shown, restarts, problem) in cases {
+            board.accepted(wished);
+            show(started, state);
+            let status = board.one(unit).unwrap();
+            let one = &status.instances[0];
+            assert_eq!((one.state, one.restarts), (shown, restarts), "{state:?}");
+            assert_eq!(status.problem.is_some(), problem, "{state:?}");
+        }
     }
 }

@@ -17,7 +17,6 @@ mod host;
 mod identity;
 mod image;
 mod keeper;
-mod listener;
 mod logs;
 mod order;
 mod ports;

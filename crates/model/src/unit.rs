@@ -103,6 +103,7 @@ pub struct UnitStatus {
     /// The newest accepted wish.
     pub fence: u64,
     pub generation: u64,
+    /// What is left of a former wish is `stopping` or `exited` as soon as this generation is shown, never `ready`.
     pub instances: Vec<InstanceStatus>,
     /// Why the wish cannot be met (image missing, command not found …), in words.
     #[serde(default)]

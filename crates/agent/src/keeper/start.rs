@@ -207,7 +207,6 @@ impl Keeper {
 fn running(file: ShimFile, shim: Watched, started: Started) -> Running {
     Running {
         shim,
-        shim_pid: file.shim.pid,
         instance: started.instance,
         key: file.key,
         port: file.port,
@@ -217,7 +216,6 @@ fn running(file: ShimFile, shim: Watched, started: Started) -> Running {
         next_probe: Instant::now(),
         deadline: None,
         ready_since: None,
-        foreign: None,
     }
 }
 
