@@ -135,12 +135,32 @@ impl Engine {
         let filter =
             RunFilter { open_only: true, limit: u32::from(u16::MAX), ..RunFilter::default() };
         let open = self.shared.store.runs(filter).await?;
+        // Runs look at each other, and a hold goes to every placement there is: none may act while another is still unknown.
+        open.iter().for_each(|row| self.know(row));
         for row in open {
             self.take(&row.id, false).await?;
         }
         let engine = self.clone();
         self.shared.tracker.spawn(async move { engine.keep().await });
         Ok(())
+    }
+
+    /// Shows a run as the store has it, until its own task does.
+    fn know(&self, row: &RunRow) {
+        let Ok(state) = State::read(row.state_version, &row.state) else {
+            return; // The task says what is wrong with it.
+        };
+        let snapshot = Snapshot {
+            id: row.id.clone(),
+            subject: row.subject.clone(),
+            epoch: row.epoch,
+            version: row.version,
+            created_ms: row.created_ms,
+            updated_ms: row.updated_ms,
+            state: Arc::new(state),
+            quarantined: None,
+        };
+        lock(&self.shared.snapshots).entry(row.id.clone()).or_insert(snapshot);
     }
 
     /// Waits for all runs to come to rest after the stop was asked for.
