@@ -21,6 +21,9 @@ pub enum Peer {
     Tcp(SocketAddr),
 }
 
+/// What is asked: a request with its whole body.
+pub type Ask = Request<Full<Bytes>>;
+
 /// What came back.
 #[derive(Debug, Clone)]
 pub struct Answer {
