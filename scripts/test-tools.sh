@@ -30,11 +30,19 @@ pinned() { # program version
 }
 
 packages=()
+# Whether what a Debian package brings is there: a program in the PATH, or a file.
+there() { # program or /file
+    case $1 in
+    /*) [ -e "$1" ] ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
 while read -r kind name version program; do
     case $kind in '' | '#'*) continue ;; esac
     case $kind in
     apt)
-        command -v "$program" >/dev/null || packages+=("$name")
+        there "$program" || packages+=("$name")
         continue
         ;;
     go | pypi | npm) pinned "$program" "$version" && continue ;;
@@ -82,5 +90,5 @@ fi
 # What the list promises is there now, or the test run must not start.
 while read -r kind _ _ program; do
     case $kind in '' | '#'*) continue ;; esac
-    [ "$kind" != apt ] || command -v "$program" >/dev/null || fail "\`$program\` is still missing"
+    [ "$kind" != apt ] || there "$program" || fail "\`$program\` is still missing"
 done <"$list"

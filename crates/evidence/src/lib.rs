@@ -17,3 +17,4 @@ pub mod sbom;
 pub mod statement;
 pub mod trust;
 pub mod verify;
+pub mod version;
