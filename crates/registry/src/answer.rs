@@ -110,7 +110,7 @@ impl From<RegistryError> for Refused {
             RegistryError::WrongDigest { .. } => Self::digest(message),
             RegistryError::UnknownBlob { .. } => Self::blob_unknown(message),
             RegistryError::UnknownManifest { .. } => Self::manifest_unknown(message),
-            RegistryError::Source { .. } => Self::broken(&error),
+            RegistryError::Source { .. } | RegistryError::Collecting => Self::broken(&error),
             RegistryError::Blob(error) => error.into(),
             RegistryError::Index(error) => error.into(),
         }
@@ -161,6 +161,8 @@ impl From<IndexError> for Refused {
             IndexError::Full => Self::full(),
             IndexError::Newer { .. }
             | IndexError::Digest(_)
+            | IndexError::NotInTrash { .. }
+            | IndexError::Lacks { .. }
             | IndexError::Database(_)
             | IndexError::Closed => Self::broken(&error),
         }

@@ -5,6 +5,7 @@
 //! no catalogue: who may pull a repository knows its name.
 
 pub mod auth;
+pub mod collect;
 pub mod manifest;
 pub mod name;
 pub mod observer;

@@ -14,6 +14,12 @@ pub enum Deed {
     ManifestDeleted,
     Tagged,
     Untagged,
+    /// A collection moved it to the trash.
+    ManifestCollected,
+    /// A collection moved a repository's blob to the trash.
+    BlobCollected,
+    /// A manifest or blob came back from the trash.
+    Restored,
 }
 
 /// One thing that happened; recorded after it is durable, before the caller is answered.

@@ -14,6 +14,7 @@ use humdrum_store::blobs::{
     ManifestRow, NewManifest, Referrer, TagPolicy, TagsPage, UploadId,
 };
 
+use crate::collect::gate::Gate;
 use crate::manifest::{self, Manifest, ManifestError};
 use crate::name::{Reference, is_repository};
 use crate::observer::{Deed, Observer, RegistryEvent, Silent};
@@ -34,6 +35,7 @@ pub struct Registry {
 struct Inner {
     blobs: Arc<dyn Blobs>,
     index: Index,
+    gate: Gate,
     observer: Arc<dyn Observer>,
     clock: Clock,
 }
@@ -53,6 +55,8 @@ pub enum RegistryError {
     UnknownManifest { repository: String, reference: String },
     #[error("`{path}` cannot be read")]
     Source { path: PathBuf, source: std::io::Error },
+    #[error("a collection is under way already")]
+    Collecting,
     #[error(transparent)]
     Blob(#[from] BlobError),
     #[error(transparent)]
@@ -87,7 +91,8 @@ impl Registry {
     }
 
     pub fn new(blobs: Arc<dyn Blobs>, index: Index, observer: Arc<dyn Observer>) -> Self {
-        let inner = Inner { blobs, index, observer, clock: Arc::new(wall_clock) };
+        let (gate, clock) = (Gate::default(), Arc::new(wall_clock));
+        let inner = Inner { blobs, index, gate, observer, clock };
         Self { inner: Arc::new(inner), actor: "humdrum".into() }
     }
 
@@ -120,6 +125,14 @@ impl Registry {
 
     pub(crate) fn blobs(&self) -> &dyn Blobs {
         &*self.inner.blobs
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.inner.index
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.inner.gate
     }
 
     pub(crate) fn record(&self, deed: Deed, repository: &str, about: About<'_>) {
@@ -206,6 +219,7 @@ impl Registry {
         id: &UploadId,
         digest: &BlobDigest,
     ) -> Result<u64, RegistryError> {
+        let _arriving = self.inner.gate.arriving(digest).await;
         let size = self.blobs().finish(id, digest).await?;
         self.inner.index.link(repository, digest, size, self.now_ms()).await?;
         self.record(Deed::BlobPushed, repository, About::bytes(digest, size));
@@ -241,7 +255,10 @@ impl Registry {
         repository: &str,
         digest: &BlobDigest,
     ) -> Result<Option<u64>, RegistryError> {
-        Ok(self.inner.index.blob(repository, digest).await?.map(|blob| blob.size))
+        let found = self.inner.index.blob(repository, digest).await?;
+        let Some(blob) = found else { return Ok(None) };
+        let told = self.told(repository, digest, blob.touched_ms).await?;
+        Ok(told.then_some(blob.size))
     }
 
     /// Streams a blob of a repository.
@@ -306,7 +323,7 @@ impl Registry {
         repository: &str,
         digest: &BlobDigest,
     ) -> Result<bool, RegistryError> {
-        let there = self.inner.index.unlink(repository, digest).await?;
+        let there = self.inner.index.unlink(repository, digest, self.now_ms()).await?;
         if there {
             self.record(Deed::BlobDeleted, repository, About::bytes(digest, 0));
         }
@@ -399,10 +416,13 @@ impl Registry {
             Reference::Tag(tag) => self.inner.index.tagged(repository, tag).await?,
             Reference::Digest(digest) => self.inner.index.manifest(repository, digest).await?,
         };
-        row.ok_or_else(|| RegistryError::UnknownManifest {
-            repository: repository.to_owned(),
-            reference: reference.to_string(),
-        })
+        if let Some(row) = row
+            && self.told(repository, &row.digest, row.touched_ms).await?
+        {
+            return Ok(row);
+        }
+        let (repository, reference) = (repository.to_owned(), reference.to_string());
+        Err(RegistryError::UnknownManifest { repository, reference })
     }
 
     /// Points a tag at a manifest that is there.
@@ -431,14 +451,15 @@ impl Registry {
     ) -> Result<bool, RegistryError> {
         match reference {
             Reference::Tag(tag) => {
-                let there = self.inner.index.delete_tag(repository, tag).await?;
+                let there = self.inner.index.delete_tag(repository, tag, self.now_ms()).await?;
                 if there {
                     self.record(Deed::Untagged, repository, About::tag(tag));
                 }
                 Ok(there)
             }
             Reference::Digest(digest) => {
-                let removed = self.inner.index.delete_manifest(repository, digest).await?;
+                let now_ms = self.now_ms();
+                let removed = self.inner.index.delete_manifest(repository, digest, now_ms).await?;
                 for tag in removed.iter().flatten() {
                     self.record(Deed::Untagged, repository, About::tagged(digest, tag));
                 }
@@ -481,7 +502,7 @@ pub(crate) struct About<'a> {
 }
 
 impl<'a> About<'a> {
-    fn bytes(digest: &'a BlobDigest, bytes: u64) -> Self {
+    pub(crate) fn bytes(digest: &'a BlobDigest, bytes: u64) -> Self {
         Self { digest: Some(digest), bytes, tag: None }
     }
 

@@ -24,8 +24,8 @@ use futures::Stream;
 pub use digest::{Algorithm, BlobDigest, DigestError, Hasher};
 pub use files::FileBlobs;
 pub use index::{
-    BlobRow, Index, IndexError, ManifestRow, Mutability, NewManifest, Referrer, TagPolicy,
-    TagsPage, WantedBlob,
+    BlobRow, Index, IndexError, LinkPlace, Look, ManifestRow, Mutability, Needs, NewManifest,
+    Referrer, RestoreAsk, Restored, Roots, TagPolicy, TagsPage, Trashed, Unused, WantedBlob,
 };
 
 /// Bytes on their way; an error ends the stream.
@@ -58,8 +58,36 @@ pub trait Blobs: Send + Sync {
     fn stat<'a>(&'a self, digest: &'a BlobDigest) -> BlobWork<'a, Option<u64>>;
     /// Streams a range of a blob; the range must lie inside it.
     fn open<'a>(&'a self, digest: &'a BlobDigest, range: Range<u64>) -> BlobWork<'a, ByteStream>;
-    /// Removes the bytes; `false` when there were none.
+    /// Takes the bytes out of reach, at once; `false` when there were none. [`Blobs::free`] gives the room back. A loss of power may
+    /// bring them back, which harms nobody: nothing refers to them.
     fn delete<'a>(&'a self, digest: &'a BlobDigest) -> BlobWork<'a, bool>;
+    /// Gives the room of deleted blobs back; this may take long.
+    fn free(&self) -> BlobWork<'_, ()>;
+    /// At least the next `limit` blobs after `after` in order of digest; fewer only at the end.
+    fn list<'a>(
+        &'a self,
+        after: Option<&'a BlobDigest>,
+        limit: usize,
+    ) -> BlobWork<'a, Vec<StoredBlob>>;
+    /// Forgets sessions that nobody touched for [`UPLOAD_TTL`] before `now_ms` (Unix ms) and answers their names and bytes. With
+    /// `look_only` nothing is forgotten.
+    fn expire(&self, now_ms: i64, look_only: bool) -> BlobWork<'_, Vec<AbandonedUpload>>;
+}
+
+/// Bytes in their place, whoever refers to them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBlob {
+    pub digest: BlobDigest,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A session that nobody came back to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AbandonedUpload {
+    pub id: String,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// A session nobody touches for this long is abandoned: longer than any client waits between tries, short enough for the disk.

@@ -1,10 +1,11 @@
-//! Blobs in files: `DIR/sha256/ab/HEX`, and sessions in `DIR/uploads/ID`.
+//! Blobs in files: `DIR/sha256/ab/HEX`, sessions in `DIR/uploads/ID`, and in `DIR/leaving` what is deleted but not gone yet.
 //!
 //! The length of a session's file is its offset, its name holds its scope and algorithm, its time of change its age: a session
 //! has no other state, so a restart loses nothing but the running hash, and that is made anew from the file.
 
 mod read;
 mod session;
+mod shelf;
 
 use std::fs::{self, File};
 use std::io;
@@ -15,7 +16,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use super::{
-    AppendRules, BlobDigest, BlobError, BlobWork, Blobs, ByteStream, UPLOAD_TTL, UploadId,
+    AbandonedUpload, AppendRules, BlobDigest, BlobError, BlobWork, Blobs, ByteStream, StoredBlob,
+    UPLOAD_TTL, UploadId,
 };
 use session::{Sessions, Writer};
 
@@ -25,7 +27,7 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 /// Content-addressed files under one folder.
 pub struct FileBlobs {
     root: PathBuf,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     /// Unix ms of the last look for abandoned sessions.
     expired_ms: AtomicI64,
 }
@@ -40,15 +42,8 @@ impl FileBlobs {
         let uploads = root.join("uploads");
         fs::create_dir_all(&uploads).map_err(fails(&uploads))?;
         sync_folder(&root)?;
-        Ok(Self { sessions: Sessions::new(uploads), root, expired_ms: AtomicI64::new(0) })
-    }
-
-    /// Removes sessions that nobody touched for [`UPLOAD_TTL`] before `now`; answers how many.
-    ///
-    /// # Errors
-    /// [`BlobError::Io`] when the folder cannot be read.
-    pub fn expire(&self, now: SystemTime) -> Result<usize, BlobError> {
-        self.sessions.expire(now, UPLOAD_TTL)
+        let sessions = Arc::new(Sessions::new(uploads));
+        Ok(Self { sessions, root, expired_ms: AtomicI64::new(0) })
     }
 
     fn expire_sometimes(&self) {
@@ -63,7 +58,7 @@ impl FileBlobs {
                 .expired_ms
                 .compare_exchange(last, now_ms, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
-            && let Err(error) = self.expire(now)
+            && let Err(error) = self.sessions.expire(now, UPLOAD_TTL, false)
         {
             tracing::warn!(%error, "abandoned uploads could not be removed");
         }
@@ -148,12 +143,28 @@ impl Blobs for FileBlobs {
     }
 
     fn delete<'a>(&'a self, digest: &'a BlobDigest) -> BlobWork<'a, bool> {
-        let path = self.path(digest);
-        Box::pin(blocking(move || match fs::remove_file(&path) {
-            Ok(()) => sync_parent(&path).map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(fails(&path)(error)),
-        }))
+        let (root, path) = (self.root.clone(), self.path(digest));
+        Box::pin(blocking(move || shelf::take_away(&root, &path)))
+    }
+
+    fn free(&self) -> BlobWork<'_, ()> {
+        let root = self.root.clone();
+        Box::pin(blocking(move || shelf::free(&root)))
+    }
+
+    fn list<'a>(
+        &'a self,
+        after: Option<&'a BlobDigest>,
+        limit: usize,
+    ) -> BlobWork<'a, Vec<StoredBlob>> {
+        let (root, after) = (self.root.clone(), after.cloned());
+        Box::pin(blocking(move || shelf::list(&root, after.as_ref(), limit)))
+    }
+
+    fn expire(&self, now_ms: i64, look_only: bool) -> BlobWork<'_, Vec<AbandonedUpload>> {
+        let sessions = self.sessions.clone();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(now_ms.max(0).cast_unsigned());
+        Box::pin(blocking(move || sessions.expire(now, UPLOAD_TTL, look_only)))
     }
 }
 

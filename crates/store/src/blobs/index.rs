@@ -5,9 +5,12 @@
 //! waits behind the event log. WAL with `synchronous = FULL`: what was answered is on the disk. All writes go through one
 //! thread (`index/writer.rs`) that commits waiting ones together.
 
+mod garbage;
 mod guard;
 mod manifests;
 mod pool;
+mod schema;
+mod trash;
 mod writer;
 
 use std::path::Path;
@@ -16,8 +19,10 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{BlobDigest, DigestError};
+pub use garbage::{LinkPlace, Look, Roots, Unused};
 pub use manifests::{ManifestRow, NewManifest, Referrer, WantedBlob};
 use pool::Readers;
+pub use trash::{Needs, RestoreAsk, Restored, Trashed};
 use writer::Writer;
 
 /// Says whether a tag that exists may move or go.
@@ -31,32 +36,6 @@ pub enum Mutability {
     Immutable(String),
 }
 
-/// Version of the tables below; a newer file is refused.
-const SCHEMA: i64 = 1;
-
-const TABLES: &str = "
-CREATE TABLE repository(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
-CREATE TABLE link(
-  repository INTEGER NOT NULL REFERENCES repository(id), digest TEXT NOT NULL, size INTEGER NOT NULL,
-  linked_ms INTEGER NOT NULL, PRIMARY KEY(repository, digest)) STRICT, WITHOUT ROWID;
-CREATE INDEX link_digest ON link(digest, repository);
-CREATE TABLE manifest(
-  id INTEGER PRIMARY KEY, repository INTEGER NOT NULL REFERENCES repository(id), digest TEXT NOT NULL,
-  media_type TEXT NOT NULL, artifact_type TEXT, subject TEXT, annotations TEXT, size INTEGER NOT NULL,
-  pushed_ms INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE(repository, digest)) STRICT;
-CREATE INDEX manifest_subject ON manifest(repository, subject, digest) WHERE subject IS NOT NULL;
-CREATE TABLE reference(
-  repository INTEGER NOT NULL, manifest TEXT NOT NULL, target TEXT NOT NULL,
-  PRIMARY KEY(repository, target, manifest)) STRICT, WITHOUT ROWID;
-CREATE INDEX reference_manifest ON reference(repository, manifest);
-CREATE TABLE tag(
-  repository INTEGER NOT NULL REFERENCES repository(id), name TEXT NOT NULL COLLATE BINARY, digest TEXT NOT NULL,
-  moved_ms INTEGER NOT NULL, PRIMARY KEY(repository, name)) STRICT, WITHOUT ROWID;
-CREATE INDEX tag_digest ON tag(repository, digest);
-CREATE INDEX tag_order ON tag(repository, name COLLATE NOCASE, name);
-PRAGMA user_version = 1;
-";
-
 /// The index of one data folder.
 pub struct Index {
     writer: Writer,
@@ -69,6 +48,8 @@ pub struct Index {
 pub struct BlobRow {
     /// Bytes.
     pub size: u64,
+    /// When it was last told to be there, Unix ms; see [`Index::touch`].
+    pub touched_ms: i64,
 }
 
 /// Some tags of a repository, in order.
@@ -90,9 +71,13 @@ pub enum IndexError {
     WrongSize { digest: BlobDigest, expected: u64, found: u64 },
     #[error("manifest {digest} is not in repository `{repository}`")]
     UnknownManifest { repository: String, digest: BlobDigest },
+    #[error("{digest} is not in the trash")]
+    NotInTrash { digest: BlobDigest },
+    #[error("manifest {manifest} of `{repository}` needs blob {blob}, which is gone for good")]
+    Lacks { manifest: BlobDigest, repository: String, blob: BlobDigest },
     #[error("the disk is full; nothing was accepted")]
     Full,
-    #[error("the index was written by a newer version: tables {found}, known {SCHEMA}")]
+    #[error("the index was written by a newer version: tables {found}, known {}", schema::VERSION)]
     Newer { found: i64 },
     #[error("the index holds a broken digest")]
     Digest(#[from] DigestError),
@@ -118,20 +103,12 @@ impl Index {
     /// [`IndexError::Newer`] for a file of a later version, [`IndexError::Database`] when it cannot be used.
     pub fn open(path: &Path, policy: TagPolicy) -> Result<Self, IndexError> {
         let mut connection = pool::connect(path)?;
-        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        match version {
-            0 => {
-                let tx = connection.transaction()?;
-                tx.execute_batch(TABLES)?;
-                tx.commit()?;
-            }
-            SCHEMA => {}
-            found => return Err(IndexError::Newer { found }),
-        }
+        schema::migrate(&mut connection)?;
         Ok(Self { writer: Writer::start(connection)?, readers: Readers::new(path), policy })
     }
 
-    /// Makes a blob readable through a repository, which is made when missing. The bytes must be durable already.
+    /// Makes a blob readable through a repository, which is made when missing. The bytes must be durable already, and nobody may delete
+    /// them between the caller's look at them and this.
     pub async fn link(
         &self,
         repository: &str,
@@ -177,6 +154,23 @@ impl Index {
         self.readers.run(move |db| linked(db, &repository, &digest)).await
     }
 
+    /// Remembers that somebody was told now that a blob or manifest is there: it stays for the grace time after this. Answers `false`
+    /// when it is not there any more, and so must not be told.
+    pub async fn touch(
+        &self,
+        repository: &str,
+        digest: &BlobDigest,
+        now_ms: i64,
+    ) -> Result<bool, IndexError> {
+        let (repository, digest) = (repository.to_owned(), digest.clone());
+        self.writer
+            .run(move |tx| {
+                let Some(id) = repository_id(tx, &repository)? else { return Ok(false) };
+                touch(tx, id, digest.as_str(), now_ms)
+            })
+            .await
+    }
+
     /// Up to `limit` repositories that have a blob, by name.
     pub async fn holders(
         &self,
@@ -194,19 +188,23 @@ impl Index {
             .await
     }
 
-    /// Takes a blob from a repository; `false` when it had none. The bytes stay for other repositories.
+    /// Moves a blob of a repository to the trash; `false` when it had none. Other repositories keep it.
     ///
     /// # Errors
     /// [`IndexError::Immutable`] when a manifest under an immutable tag needs it.
-    pub async fn unlink(&self, repository: &str, digest: &BlobDigest) -> Result<bool, IndexError> {
+    pub async fn unlink(
+        &self,
+        repository: &str,
+        digest: &BlobDigest,
+        now_ms: i64,
+    ) -> Result<bool, IndexError> {
         let (repository, digest) = (repository.to_owned(), digest.clone());
         let policy = self.policy.clone();
         self.writer
             .run(move |tx| {
                 let Some(id) = repository_id(tx, &repository)? else { return Ok(false) };
                 guard::release(tx, &policy, (id, &repository), &digest)?;
-                let sql = "DELETE FROM link WHERE repository = ?1 AND digest = ?2";
-                Ok(tx.prepare_cached(sql)?.execute(params![id, digest.as_str()])? > 0)
+                trash::bury_link(tx, id, digest.as_str(), "deleted", now_ms)
             })
             .await
     }
@@ -241,11 +239,12 @@ fn linked(
     repository: &str,
     digest: &BlobDigest,
 ) -> Result<Option<BlobRow>, IndexError> {
-    let sql =
-        "SELECT size FROM link JOIN repository ON id = repository WHERE name = ?1 AND digest = ?2";
+    let sql = "SELECT size, touched_ms FROM link JOIN repository ON id = repository WHERE name = ?1 AND digest = ?2";
     let mut query = db.prepare_cached(sql)?;
-    let size = query.query_row(params![repository, digest.as_str()], |row| row.get::<_, i64>(0));
-    Ok(size.optional()?.map(|size| BlobRow { size: size.cast_unsigned() }))
+    let row = query.query_row(params![repository, digest.as_str()], |row| {
+        Ok(BlobRow { size: row.get::<_, i64>(0)?.cast_unsigned(), touched_ms: row.get(1)? })
+    });
+    Ok(row.optional()?)
 }
 
 fn insert_link(
@@ -255,11 +254,25 @@ fn insert_link(
     size: u64,
     now_ms: i64,
 ) -> Result<(), IndexError> {
-    let sql =
-        "INSERT OR IGNORE INTO link(repository, digest, size, linked_ms) VALUES (?1, ?2, ?3, ?4)";
+    let sql = "INSERT INTO link(repository, digest, size, linked_ms, touched_ms) VALUES (?1, ?2, ?3, ?4, ?4) \
+               ON CONFLICT(repository, digest) DO UPDATE SET touched_ms = max(touched_ms, ?4)";
     let size = size.cast_signed();
     tx.prepare_cached(sql)?.execute(params![repository, digest.as_str(), size, now_ms])?;
+    let sql = "DELETE FROM trash_link WHERE repository = ?1 AND digest = ?2";
+    tx.prepare_cached(sql)?.execute(params![repository, digest.as_str()])?;
     Ok(())
+}
+
+/// The grace time of a blob or manifest begins anew; `false` when there is neither.
+fn touch(tx: &Connection, repository: i64, digest: &str, now_ms: i64) -> Result<bool, IndexError> {
+    let mut touched = 0;
+    for sql in [
+        "UPDATE link SET touched_ms = max(touched_ms, ?3) WHERE repository = ?1 AND digest = ?2",
+        "UPDATE manifest SET touched_ms = max(touched_ms, ?3) WHERE repository = ?1 AND digest = ?2",
+    ] {
+        touched += tx.prepare_cached(sql)?.execute(params![repository, digest, now_ms])?;
+    }
+    Ok(touched > 0)
 }
 
 fn repository_id(db: &Connection, name: &str) -> Result<Option<i64>, IndexError> {

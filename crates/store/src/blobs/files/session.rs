@@ -16,7 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::{Shared, blocking, fails, sync_parent};
-use crate::blobs::{Algorithm, AppendRules, BlobDigest, BlobError, ByteStream, Hasher, UploadId};
+use crate::blobs::{
+    AbandonedUpload, Algorithm, AppendRules, BlobDigest, BlobError, ByteStream, Hasher, UploadId,
+};
 
 /// Bytes gathered before a thread is asked to hash and write them: large enough to hide the hand-over, small beside a layer.
 /// Two of them are in memory for each running upload.
@@ -81,18 +83,27 @@ impl Sessions {
         self.lock().remove(id.as_str());
     }
 
-    pub(super) fn expire(&self, now: SystemTime, ttl: Duration) -> Result<usize, BlobError> {
-        let mut removed = 0;
+    pub(super) fn expire(
+        &self,
+        now: SystemTime,
+        ttl: Duration,
+        look_only: bool,
+    ) -> Result<Vec<AbandonedUpload>, BlobError> {
+        let mut removed = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(fails(&self.folder))? {
             let entry = entry.map_err(fails(&self.folder))?;
             // Gone or unreadable in the meantime: somebody else ended it.
-            let Ok(changed) = entry.metadata().and_then(|meta| meta.modified()) else { continue };
-            if now.duration_since(changed).is_ok_and(|age| age > ttl) {
-                let name = entry.file_name();
-                if fs::remove_file(entry.path()).is_ok() {
-                    self.lock().remove(&*name.to_string_lossy());
-                    removed += 1;
+            let Ok(meta) = entry.metadata() else { continue };
+            let age = meta.modified().ok().and_then(|changed| now.duration_since(changed).ok());
+            if !meta.is_file() || age.is_none_or(|age| age <= ttl) {
+                continue;
+            }
+            let id = entry.file_name().to_string_lossy().into_owned();
+            if look_only || fs::remove_file(entry.path()).is_ok() {
+                if !look_only {
+                    self.lock().remove(&id);
                 }
+                removed.push(AbandonedUpload { id, size: meta.len() });
             }
         }
         Ok(removed)

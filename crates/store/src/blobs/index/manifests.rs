@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{Index, IndexError, TagPolicy, guard, linked, repository_id, repository_made};
+use super::{
+    Index, IndexError, TagPolicy, guard, linked, repository_id, repository_made, touch, trash,
+};
 use crate::blobs::BlobDigest;
 
 /// A checked manifest on its way in.
@@ -38,6 +40,8 @@ pub struct ManifestRow {
     pub digest: BlobDigest,
     pub media_type: String,
     pub body: Bytes,
+    /// When it was last told to be there, Unix ms; see [`Index::touch`].
+    pub touched_ms: i64,
 }
 
 /// One entry of a referrers list.
@@ -108,7 +112,7 @@ impl Index {
         repository: &str,
         digest: &BlobDigest,
     ) -> Result<Option<ManifestRow>, IndexError> {
-        let sql = "SELECT m.digest, media_type, body FROM manifest m JOIN repository r ON r.id = m.repository \
+        let sql = "SELECT m.digest, media_type, body, touched_ms FROM manifest m JOIN repository r ON r.id = m.repository \
                    WHERE r.name = ?1 AND m.digest = ?2";
         self.find(sql, repository, digest.as_str()).await
     }
@@ -119,7 +123,7 @@ impl Index {
         repository: &str,
         tag: &str,
     ) -> Result<Option<ManifestRow>, IndexError> {
-        let sql = "SELECT m.digest, media_type, body FROM repository r JOIN tag t ON t.repository = r.id \
+        let sql = "SELECT m.digest, media_type, body, touched_ms FROM repository r JOIN tag t ON t.repository = r.id \
                    JOIN manifest m ON m.repository = r.id AND m.digest = t.digest WHERE r.name = ?1 AND t.name = ?2";
         self.find(sql, repository, tag).await
     }
@@ -135,16 +139,23 @@ impl Index {
             .run(move |db| {
                 let mut query = db.prepare_cached(sql)?;
                 let row = query.query_row([repository, key], |row| {
-                    let (digest, media_type): (String, String) = (row.get(0)?, row.get(1)?);
-                    Ok((digest, media_type, row.get::<_, Vec<u8>>(2)?))
+                    Ok((
+                        row.get::<_, String>(0)?,
+                        row.get(1)?,
+                        row.get::<_, Vec<u8>>(2)?,
+                        row.get(3)?,
+                    ))
                 });
-                let Some((digest, media_type, body)) = row.optional()? else { return Ok(None) };
-                Ok(Some(ManifestRow { digest: digest.parse()?, media_type, body: body.into() }))
+                let Some((digest, media_type, body, touched_ms)) = row.optional()? else {
+                    return Ok(None);
+                };
+                let digest = digest.parse()?;
+                Ok(Some(ManifestRow { digest, media_type, body: body.into(), touched_ms }))
             })
             .await
     }
 
-    /// Removes a manifest and the tags that point at it; answers those tags, or `None` when it was not there.
+    /// Moves a manifest and the tags that point at it to the trash; answers those tags, or `None` when it was not there.
     ///
     /// # Errors
     /// [`IndexError::Immutable`] when an immutable tag needs it.
@@ -152,6 +163,7 @@ impl Index {
         &self,
         repository: &str,
         digest: &BlobDigest,
+        now_ms: i64,
     ) -> Result<Option<Vec<String>>, IndexError> {
         let (repository, digest) = (repository.to_owned(), digest.clone());
         let policy = self.policy.clone();
@@ -159,7 +171,9 @@ impl Index {
             .run(move |tx| {
                 let Some(id) = repository_id(tx, &repository)? else { return Ok(None) };
                 guard::release(tx, &policy, (id, &repository), &digest)?;
-                remove(tx, id, &digest)
+                let digest = digest.as_str();
+                release(tx, id, digest, now_ms)?;
+                trash::bury_manifest(tx, id, digest, "deleted", now_ms)
             })
             .await
     }
@@ -168,16 +182,22 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError::Immutable`] when the policy protects it.
-    pub async fn delete_tag(&self, repository: &str, tag: &str) -> Result<bool, IndexError> {
+    pub async fn delete_tag(
+        &self,
+        repository: &str,
+        tag: &str,
+        now_ms: i64,
+    ) -> Result<bool, IndexError> {
         let (repository, tag) = (repository.to_owned(), tag.to_owned());
         let policy = self.policy.clone();
         self.writer
             .run(move |tx| {
                 let Some(id) = repository_id(tx, &repository)? else { return Ok(false) };
-                let sql = "DELETE FROM tag WHERE repository = ?1 AND name = ?2";
-                if tx.prepare_cached(sql)?.execute(params![id, tag])? == 0 {
-                    return Ok(false);
-                }
+                let sql = "DELETE FROM tag WHERE repository = ?1 AND name = ?2 RETURNING digest";
+                let mut query = tx.prepare_cached(sql)?;
+                let digest = query.query_row(params![id, tag], |row| row.get::<_, String>(0));
+                let Some(digest) = digest.optional()? else { return Ok(false) };
+                touch(tx, id, &digest, now_ms)?;
                 // Asked after the delete: a refusal rolls it back, and a tag that is not there needs no permission.
                 guard::tag_may_change(&policy, &repository, &tag).map(|()| true)
             })
@@ -246,9 +266,10 @@ fn insert(tx: &Connection, id: i64, new: &NewManifest) -> Result<(), IndexError>
     let subject = new.subject.as_ref().map(BlobDigest::as_str);
     // The same bytes under another media type are a correction of the media type: the last push wins.
     tx.prepare_cached(
-        "INSERT INTO manifest(repository, digest, media_type, artifact_type, subject, annotations, size, pushed_ms, body) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
-         ON CONFLICT(repository, digest) DO UPDATE SET media_type = ?3, artifact_type = ?4, pushed_ms = ?8",
+        "INSERT INTO manifest(repository, digest, media_type, artifact_type, subject, annotations, size, pushed_ms, body, \
+         touched_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?8) \
+         ON CONFLICT(repository, digest) DO UPDATE SET media_type = ?3, artifact_type = ?4, pushed_ms = ?8, \
+         touched_ms = max(touched_ms, ?8)",
     )?
     .execute(params![
         id,
@@ -266,6 +287,8 @@ fn insert(tx: &Connection, id: i64, new: &NewManifest) -> Result<(), IndexError>
     for target in new.blobs.iter().map(|blob| &blob.digest).chain(&new.children) {
         reference.execute(params![id, digest, target.as_str()])?;
     }
+    let sql = "DELETE FROM trash_manifest WHERE repository = ?1 AND digest = ?2";
+    tx.prepare_cached(sql)?.execute(params![id, digest])?;
     Ok(())
 }
 
@@ -282,7 +305,10 @@ fn point(
     let before: Option<String> = query.query_row(params![id, tag], |row| row.get(0)).optional()?;
     match before {
         Some(before) if before == digest.as_str() => return Ok(()),
-        Some(_) => guard::tag_may_change(policy, repository, tag)?,
+        Some(before) => {
+            guard::tag_may_change(policy, repository, tag)?;
+            touch(tx, id, &before, now_ms)?;
+        }
         None => {}
     }
     let sql = "INSERT INTO tag(repository, name, digest, moved_ms) VALUES (?1, ?2, ?3, ?4) \
@@ -291,20 +317,15 @@ fn point(
     Ok(())
 }
 
-fn remove(
-    tx: &Connection,
-    id: i64,
-    digest: &BlobDigest,
-) -> Result<Option<Vec<String>>, IndexError> {
-    let digest = digest.as_str();
-    let sql = "DELETE FROM manifest WHERE repository = ?1 AND digest = ?2";
-    if tx.prepare_cached(sql)?.execute(params![id, digest])? == 0 {
-        return Ok(None);
+/// What a manifest that is about to go needs, or is the subject of, loses its hold only now: its grace time begins.
+fn release(tx: &Connection, id: i64, digest: &str, now_ms: i64) -> Result<(), IndexError> {
+    for sql in [
+        "UPDATE link SET touched_ms = ?3 WHERE repository = ?1 AND touched_ms < ?3 AND digest IN \
+         (SELECT target FROM reference WHERE repository = ?1 AND manifest = ?2)",
+        "UPDATE manifest SET touched_ms = ?3 WHERE repository = ?1 AND touched_ms < ?3 AND (subject = ?2 OR digest IN \
+         (SELECT target FROM reference WHERE repository = ?1 AND manifest = ?2))",
+    ] {
+        tx.prepare_cached(sql)?.execute(params![id, digest, now_ms])?;
     }
-    let sql = "DELETE FROM reference WHERE repository = ?1 AND manifest = ?2";
-    tx.prepare_cached(sql)?.execute(params![id, digest])?;
-    let sql = "DELETE FROM tag WHERE repository = ?1 AND digest = ?2 RETURNING name";
-    let mut query = tx.prepare_cached(sql)?;
-    let tags = query.query_map(params![id, digest], |row| row.get(0))?;
-    Ok(Some(tags.collect::<Result<_, _>>()?))
+    Ok(())
 }

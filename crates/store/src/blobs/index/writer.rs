@@ -1,5 +1,7 @@
 //! The one thread that writes the index. Work that waits is committed together: one sync of the disk answers many callers.
 
+use std::thread::JoinHandle;
+
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,17 +17,19 @@ type Work = Box<dyn FnOnce(&Connection) -> Answer + Send>;
 type Answer = Box<dyn FnOnce(Result<(), IndexError>) + Send>;
 
 pub(super) struct Writer {
-    queue: mpsc::Sender<Work>,
+    /// Empty only while it is dropped.
+    queue: Option<mpsc::Sender<Work>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
     pub(super) fn start(connection: Connection) -> Result<Self, IndexError> {
         let (queue, work) = mpsc::channel(QUEUE);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("registry-index".to_owned())
             .spawn(move || serve(&connection, work))
             .map_err(|_| IndexError::Closed)?;
-        Ok(Self { queue })
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
     /// Runs a change; it is durable when this resolves with `Ok`, and undone as a whole when the change answers an error.
@@ -41,8 +45,20 @@ impl Writer {
                 let _ = reply.send(result.and_then(|value| committed.map(|()| value)));
             })
         });
-        self.queue.send(work).await.map_err(|_| IndexError::Closed)?;
+        let queue = self.queue.as_ref().ok_or(IndexError::Closed)?;
+        queue.send(work).await.map_err(|_| IndexError::Closed)?;
         answer.await.map_err(|_| IndexError::Closed)?
+    }
+}
+
+impl Drop for Writer {
+    /// Waits for what is queued, so that who opens the file next finds it as the last caller left it.
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            // It panics never; were it to, there is nobody left to tell.
+            let _ = thread.join();
+        }
     }
 }
 
