@@ -10,7 +10,8 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
-from projects import Home, Repository, expect, free_ports, installation, say, story, until
+from ports import free_ports
+from projects import Home, Repository, expect, installation, say, story, until
 
 BROKEN = Path(__file__).resolve().parents[3] / "crates" / "model" / "tests" / "manifests" / "broken"
 
@@ -165,8 +166,8 @@ def never_healthy(home):
 
 
 def port_taken(home):
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
+    port = free_ports(1)[0]
+    with socket.create_server(("127.0.0.1", port)):
         repository = project(home, "late", port=port)
         answer = home.exits(1, "ship", "--timeout", "90s", cwd=repository.folder)
         why = " ".join(home.explain("late/production")["sentences"])

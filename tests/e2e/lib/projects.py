@@ -10,13 +10,14 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
+
+from ports import free_ports
 
 # A command that takes longer hangs; the longest known one builds a project and judges two steps.
 COMMAND_SECONDS = 150
@@ -37,15 +38,6 @@ def expect(condition, text):
 
 def say(text):
     print(text, flush=True)
-
-
-def free_ports(count):
-    """Ports that nobody listens at now; all are held until all are known."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 class Answer:

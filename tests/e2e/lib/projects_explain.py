@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from projects import Broken, Repository, expect, free_ports, installation, load, say, story, until
+from ports import free_ports
+from projects import Broken, Repository, expect, installation, load, say, story, until
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "demo-shop"
 SERVICE = "demo-shop"

@@ -3,7 +3,8 @@
 import subprocess
 import time
 
-from projects import MANIFEST_LINES_MAX, Repository, expect, free_ports, installation, lines_changed, load, say, story
+from ports import free_ports
+from projects import MANIFEST_LINES_MAX, Repository, expect, installation, lines_changed, load, say, story
 from projects_sources import NODE_PACKAGE, NODE_SERVER, PYTHON_APP, PYTHON_REQUIREMENTS, RUST_CARGO, RUST_MAIN
 
 # What a user with little time writes: few steps, short blocks, errors alone.

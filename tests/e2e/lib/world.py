@@ -13,6 +13,8 @@ import time
 import urllib.error
 import urllib.request
 
+from ports import free_ports
+
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "examples" / "demo-shop"
 HUMDRUM = os.environ["HUMDRUM"]
@@ -37,16 +39,6 @@ def until(what, seconds, probe, pause=0.02):
         if time.monotonic() > end:
             fail(f"{what}: not within {seconds} s")
         time.sleep(pause)
-
-
-def free_ports(count):
-    held = [socket.socket() for _ in range(count)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 def lives(pid):

@@ -257,6 +257,9 @@ fn limits_are_kept_and_named() {
     let mut client = Client::connect(port);
     client.send("POST /length HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n8\r\nhello wo\r\n8\r\nhello wo\r\n0\r\n\r\n");
     assert_eq!(client.reply().unwrap().status, 413);
+    // Time to be met while it is open; the limit above would end it at once.
+    (limits.generation, limits.limits.response_ms) = (limits.generation + 1, 60_000);
+    edge.put(&limits);
     let mut holder = Client::connect(port);
     holder.send("GET /never HTTP/1.1\r\nhost: h\r\n\r\n");
     eventually("one is in flight", || edge.status().in_flight[0].requests == 1);
@@ -266,6 +269,7 @@ fn limits_are_kept_and_named() {
         (503, "too-many-requests-in-flight")
     );
     assert!(full.headers.contains_key("retry-after"));
+    drop(holder);
     let mut idle = Client::connect(port);
     eventually("the route has room", || idle.get("/", "").status == 200);
     let since = Instant::now();

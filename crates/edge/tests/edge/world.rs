@@ -35,8 +35,21 @@ pub(crate) fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     }
 }
 
+/// A port that stays free until the edge listens there: below the range of outgoing connections, any of which may have one that `bind` to
+/// port 0 gave and that was closed again. It is marked by a name that ends with this process, so that no other test gets it.
 pub(crate) fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    use std::os::linux::net::SocketAddrExt as _;
+    let first = std::process::id() as u16 % 8_000;
+    for port in (0..8_000).map(|n| 10_000 + (first + n) % 8_000) {
+        let name = format!("humdrum-test-port-{port}");
+        let name = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
+        let Ok(mark) = std::os::unix::net::UnixListener::bind_addr(&name) else { continue };
+        if let Ok(tried) = TcpListener::bind(("127.0.0.1", port)) {
+            std::mem::forget(mark);
+            return tried.local_addr().unwrap();
+        }
+    }
+    panic!("every port from 10000 to 17999 is taken");
 }
 
 /// An instance that answers with its name.
