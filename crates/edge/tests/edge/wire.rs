@@ -1,7 +1,6 @@
 //! Protocols: what passes through unchanged, and what is refused.
 
 use std::io::Read as _;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
