@@ -1,4 +1,4 @@
-//! Bytes in, facts out: SBOM, provenance, signatures and their verification. No network, clock, files or global randomness.
+//! Bytes in, facts out: SBOM, provenance, signatures and their verification. No network, clock, global randomness, or files (but for [`secret::source`]).
 //!
 //! A build hands its facts over ([`sbom::SbomInput`], [`provenance::BuildFacts`]); [`attestation`] makes in-toto statements
 //! of them, [`bundle`] signs each into a Sigstore bundle, [`referrer`] into the OCI manifest that hangs it on the image, and
@@ -14,6 +14,7 @@ pub mod provenance;
 pub mod purl;
 pub mod referrer;
 pub mod sbom;
+pub mod secret;
 pub mod statement;
 pub mod trust;
 pub mod verify;
