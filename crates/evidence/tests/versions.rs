@@ -46,7 +46,7 @@ fn every_order_is_total() {
         let real = real(names(scheme));
         let mut random = Random(7);
         let mut seen = 0;
-        for _ in 0..20_000 {
+        for _ in 0..4_000 {
             let base = &real[random.below(real.len())];
             let [a, b, c] = [0; 3].map(|_| changed(scheme, base, &mut random));
             let Ok(ab) = compare(scheme, &a, &b) else { continue };
@@ -65,12 +65,12 @@ fn every_order_is_total() {
                 assert_eq!(ac, bc, "{scheme}: `{a}`, `{b}`, `{c}`");
             }
         }
-        assert!(seen > 1_000, "{scheme}: only {seen} triples could be ordered");
+        assert!(seen > 500, "{scheme}: only {seen} triples could be ordered");
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn no_text_makes_it_panic(a in ".{0,40}", b in "[0-9a-zA-Z.~^+_:!@* -]{0,40}") {
