@@ -6,6 +6,7 @@
 
 pub mod auth;
 pub mod collect;
+pub mod lifecycle;
 pub mod manifest;
 pub mod name;
 pub mod observer;
