@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use humdrum_store::blobs::{BlobError, IndexError};
 use serde_json::{Value, json};
 
+use crate::artifact::ArtifactError;
 use crate::registry::RegistryError;
 
 /// An answer other than success.
@@ -114,6 +115,23 @@ impl From<RegistryError> for Refused {
             RegistryError::Blob(error) => error.into(),
             RegistryError::Index(error) => error.into(),
         }
+    }
+}
+
+impl From<ArtifactError> for Refused {
+    fn from(error: ArtifactError) -> Self {
+        let (status, code) = match &error {
+            ArtifactError::Path => (StatusCode::NOT_FOUND, "UNSUPPORTED"),
+            ArtifactError::Name { .. }
+            | ArtifactError::Version { .. }
+            | ArtifactError::File { .. }
+            | ArtifactError::TooLong { .. } => (StatusCode::BAD_REQUEST, "NAME_INVALID"),
+            ArtifactError::MediaType { .. } => (StatusCode::BAD_REQUEST, "MANIFEST_INVALID"),
+            ArtifactError::Digest { .. } | ArtifactError::TwoDigests => {
+                (StatusCode::BAD_REQUEST, "DIGEST_INVALID")
+            }
+        };
+        Self::new(status, code, error.to_string())
     }
 }
 

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-pub use scope::{Action, Scope};
+pub use scope::{Action, Resource, Scope};
 use token::TokenKey;
 
 /// Longest `Authorization` value that is looked at, bytes.
@@ -140,11 +140,24 @@ impl Auth {
         Some(Principal { name, scopes: None })
     }
 
-    /// What `who` may do here.
+    /// What `who` may do to a repository.
     pub fn grant(&self, who: &Principal, repository: &str, action: Action) -> Grant {
+        self.reach(who, &Resource::Repository(repository.to_owned()), action)
+    }
+
+    /// Whether `who` may ask for the list of repositories. Everybody may: the list names only what its reader may pull.
+    pub fn grant_catalog(&self, who: &Principal) -> Grant {
+        self.reach(who, &Resource::Catalog, Action::Pull)
+    }
+
+    fn reach(&self, who: &Principal, resource: &Resource, action: Action) -> Grant {
         let covered =
-            who.scopes.as_ref().is_none_or(|scopes| scope::covers(scopes, repository, action));
-        match (covered, self.authenticator.allows(&who.name, repository, action)) {
+            who.scopes.as_ref().is_none_or(|scopes| scope::covers(scopes, resource, action));
+        let allowed = match resource {
+            Resource::Repository(name) => self.authenticator.allows(&who.name, name, action),
+            Resource::Catalog => true,
+        };
+        match (covered, allowed) {
             (_, false) => Grant::Denied,
             (false, true) => Grant::OutOfScope,
             (true, true) => Grant::Allowed,
@@ -159,7 +172,7 @@ impl Auth {
     /// A token for those of the asked scopes that `who` may have; fewer is not an error.
     pub fn issue(&self, who: &Principal, asked: &[Scope], now_ms: i64) -> String {
         let granted = asked.iter().map(|scope| {
-            scope.only(|action| self.grant(who, &scope.repository, action) == Grant::Allowed)
+            scope.only(|action| self.reach(who, &scope.resource, action) == Grant::Allowed)
         });
         self.key.seal(&who.name, &self.service, granted.collect(), now_ms)
     }
@@ -169,16 +182,12 @@ impl Auth {
     }
 
     /// The value of `WWW-Authenticate` for a request that reached us as `host`.
-    pub fn challenge(
-        &self,
-        host: Option<&str>,
-        scope: Option<&Scope>,
-        error: Option<&str>,
-    ) -> String {
+    pub fn challenge(&self, host: Option<&str>, scopes: &[Scope], error: Option<&str>) -> String {
         let base = self.public_url.clone().unwrap_or_else(|| format!("http://{}", safe_host(host)));
         let mut text = format!("Bearer realm=\"{base}/v2/token\",service=\"{}\"", self.service);
-        if let Some(scope) = scope {
-            text.push_str(&format!(",scope=\"{scope}\""));
+        if !scopes.is_empty() {
+            let scopes: Vec<_> = scopes.iter().map(ToString::to_string).collect();
+            text.push_str(&format!(",scope=\"{}\"", scopes.join(" ")));
         }
         if let Some(error) = error {
             text.push_str(&format!(",error=\"{error}\""));
@@ -238,11 +247,11 @@ mod tests {
 
     #[test]
     fn a_hostile_host_does_not_leave_its_quotes() {
-        let text = auth().challenge(Some("x\",realm=\"http://evil"), None, None);
+        let text = auth().challenge(Some("x\",realm=\"http://evil"), &[], None);
         assert_eq!(text, "Bearer realm=\"http://localhost/v2/token\",service=\"humdrum\"");
         assert!(
             auth()
-                .challenge(Some("127.0.0.1:5000"), None, None)
+                .challenge(Some("127.0.0.1:5000"), &[], None)
                 .contains("http://127.0.0.1:5000/v2/token")
         );
     }

@@ -28,6 +28,8 @@ pub struct Manifest {
 /// Why bytes are not a manifest that this registry takes.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
+    #[error("it is not UTF-8")]
+    Utf8(#[source] std::str::Utf8Error),
     #[error("it is not a JSON manifest")]
     Json(#[source] serde_json::Error),
     #[error(
@@ -90,7 +92,9 @@ impl Descriptor {
 /// # Errors
 /// [`ManifestError`] names the field and what was found in it.
 pub fn parse(content_type: Option<&str>, body: &[u8]) -> Result<Manifest, ManifestError> {
-    let document: Document = serde_json::from_slice(body).map_err(ManifestError::Json)?;
+    // The JSON reader looks into strings only where it needs them.
+    let text = std::str::from_utf8(body).map_err(ManifestError::Utf8)?;
+    let document: Document = serde_json::from_str(text).map_err(ManifestError::Json)?;
     let media_type = media_type(content_type, document.media_type.as_deref())?;
     check_shape(&document, &media_type)?;
     let subject = document.subject.as_ref().map(|subject| subject.digest("subject")).transpose()?;

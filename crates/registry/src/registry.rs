@@ -14,7 +14,9 @@ use humdrum_store::blobs::{
     ManifestRow, NewManifest, Referrer, TagPolicy, TagsPage, UploadId,
 };
 
+use crate::artifact;
 use crate::collect::gate::Gate;
+use crate::fallback;
 use crate::manifest::{self, Manifest, ManifestError};
 use crate::name::{Reference, is_repository};
 use crate::observer::{Deed, Observer, RegistryEvent, Silent};
@@ -38,6 +40,7 @@ struct Inner {
     gate: Gate,
     observer: Arc<dyn Observer>,
     clock: Clock,
+    sparse: bool,
 }
 
 /// Why the registry did not do it.
@@ -67,6 +70,7 @@ pub enum RegistryError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PutManifest {
     pub digest: BlobDigest,
+    pub media_type: String,
     pub subject: Option<BlobDigest>,
 }
 
@@ -80,11 +84,20 @@ pub struct ReferrersAsk {
 }
 
 impl Registry {
-    /// Blobs in files below `root`, the index in `root/registry.db`.
+    /// Blobs in files below `root`, the index in `root/registry.db`. `policy` decides which tags move; files below `artifacts/`
+    /// never do.
     ///
     /// # Errors
     /// [`RegistryError`] when the folder or the database cannot be used.
     pub fn open(root: &Path, policy: TagPolicy) -> Result<Self, RegistryError> {
+        Self::open_with(root, artifact::guarded(policy, Arc::new(|_| false)))
+    }
+
+    /// As `open`, with `policy` as the only rule; see [`artifact::guarded`].
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_with(root: &Path, policy: TagPolicy) -> Result<Self, RegistryError> {
         let blobs = FileBlobs::open(root)?;
         let index = Index::open(&root.join("registry.db"), policy)?;
         Ok(Self::new(Arc::new(blobs), index, Arc::new(Silent)))
@@ -92,7 +105,7 @@ impl Registry {
 
     pub fn new(blobs: Arc<dyn Blobs>, index: Index, observer: Arc<dyn Observer>) -> Self {
         let (gate, clock) = (Gate::default(), Arc::new(wall_clock));
-        let inner = Inner { blobs, index, gate, observer, clock };
+        let inner = Inner { blobs, index, gate, observer, clock, sparse: false };
         Self { inner: Arc::new(inner), actor: "humdrum".into() }
     }
 
@@ -106,6 +119,13 @@ impl Registry {
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         self.rebuilt(|inner| inner.clock = clock)
+    }
+
+    /// The same registry, which also takes manifests whose blobs it does not have: for a mirror that fills itself later.
+    /// For a registry that is not shared yet.
+    #[must_use]
+    pub fn with_sparse(self, sparse: bool) -> Self {
+        self.rebuilt(|inner| inner.sparse = sparse)
     }
 
     fn rebuilt(mut self, change: impl FnOnce(&mut Inner)) -> Self {
@@ -201,12 +221,23 @@ impl Registry {
             idle_max: LOCAL_IDLE,
             durable: false,
         };
-        self.blobs().begin(&id).await?;
-        match self.blobs().append(&id, body, rules).await {
-            Ok(_) => self.finish_upload(repository, &id, digest).await,
+        self.upload(&id, body, rules).await?;
+        self.finish_upload(repository, &id, digest).await
+    }
+
+    /// Opens a session and fills it; a failure leaves none behind.
+    pub(crate) async fn upload(
+        &self,
+        id: &UploadId,
+        body: ByteStream,
+        rules: AppendRules,
+    ) -> Result<(), RegistryError> {
+        self.blobs().begin(id).await?;
+        match self.blobs().append(id, body, rules).await {
+            Ok(_) => Ok(()),
             Err(error) => {
                 // The first error is the one to tell; an abandoned session expires.
-                let _ = self.blobs().cancel(&id).await;
+                let _ = self.blobs().cancel(id).await;
                 Err(error.into())
             }
         }
@@ -366,10 +397,18 @@ impl Registry {
         if let Some(expected) = expected.filter(|expected| *expected != digest) {
             return Err(RegistryError::WrongDigest { expected, found: digest });
         }
+        let mut manifest = manifest::parse(media_type, &body)?;
+        if self.inner.sparse {
+            self.excuse_missing(repository, &mut manifest).await?;
+        }
         let Manifest { media_type, blobs, children, subject, artifact_type, annotations } =
-            manifest::parse(media_type, &body)?;
-        let (bytes, put) =
-            (body.len() as u64, PutManifest { digest: digest.clone(), subject: subject.clone() });
+            manifest;
+        let put = PutManifest {
+            digest: digest.clone(),
+            media_type: media_type.clone(),
+            subject: subject.clone(),
+        };
+        let bytes = body.len() as u64;
         let new = NewManifest {
             repository: repository.to_owned(),
             digest,
@@ -389,6 +428,21 @@ impl Registry {
             self.record(Deed::Tagged, repository, About::tagged(&put.digest, tag));
         }
         Ok(put)
+    }
+
+    /// Moves blobs that are not here to what need not be here.
+    async fn excuse_missing(
+        &self,
+        repository: &str,
+        manifest: &mut Manifest,
+    ) -> Result<(), RegistryError> {
+        for blob in std::mem::take(&mut manifest.blobs) {
+            match self.inner.index.blob(repository, &blob.digest).await? {
+                Some(_) => manifest.blobs.push(blob),
+                None => manifest.children.push(blob.digest),
+            }
+        }
+        Ok(())
     }
 
     /// A manifest, byte for byte as it was pushed.
@@ -481,7 +535,8 @@ impl Registry {
         Ok(self.inner.index.tags(repository, last, limit).await?)
     }
 
-    /// Manifests whose subject is `subject`: signatures, SBOMs, provenance.
+    /// Manifests whose subject is `subject`: signatures, SBOMs, provenance. Also those that name no subject but are listed
+    /// under its fallback tag, as clients of registries without referrers push them.
     pub async fn referrers(
         &self,
         repository: &str,
@@ -489,7 +544,31 @@ impl Registry {
         ask: &ReferrersAsk,
     ) -> Result<Vec<Referrer>, RegistryError> {
         let (kind, last) = (ask.artifact_type.as_deref(), ask.last.as_ref());
-        Ok(self.inner.index.referrers(repository, subject, kind, last, ask.limit).await?)
+        let index = &self.inner.index;
+        let mut found = index.referrers(repository, subject, kind, last, ask.limit).await?;
+        let Some(listing) = index.tagged(repository, &fallback::tag(subject)).await? else {
+            return Ok(found);
+        };
+        for digest in fallback::listed(&listing, last) {
+            let row = index.manifest(repository, &digest).await?;
+            let referrer = row.and_then(|row| fallback::referrer(&row));
+            found
+                .extend(referrer.filter(|it| {
+                    kind.is_none_or(|kind| it.artifact_type.as_deref() == Some(kind))
+                }));
+        }
+        found.sort_by(|a, b| a.digest.cmp(&b.digest));
+        found.truncate(ask.limit as usize);
+        Ok(found)
+    }
+
+    /// Names of repositories after `last`, in byte order.
+    pub async fn repositories(
+        &self,
+        last: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<String>, RegistryError> {
+        Ok(self.inner.index.repositories(last, limit).await?)
     }
 }
 

@@ -1,10 +1,13 @@
 //! From a request to an endpoint: path, permission, handler.
 
+mod artifacts;
 mod blobs;
+mod catalog;
 mod manifests;
 mod query;
 mod tags;
 mod token;
+mod turns;
 mod uploads;
 
 use axum::Router;
@@ -17,6 +20,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 
 use crate::RegistryState;
 use crate::answer::Refused;
+use crate::artifact::Place;
 use crate::auth::{Action, Grant, Principal, Scope};
 use crate::name::is_repository;
 use crate::registry::Registry;
@@ -26,11 +30,14 @@ use crate::target::{self, Kind, Target};
 const DRAIN_BYTES: usize = 1 << 20;
 
 pub(crate) fn router(state: RegistryState) -> Router {
+    let turns = turns::Turns::new(&state.limits);
     Router::new()
         .route("/v2", any(base))
         .route("/v2/", any(base))
         .route("/v2/token", get(token::get).post(token::post))
         .route("/v2/{*rest}", any(dispatch))
+        .route("/artifacts/{*rest}", any(dispatch))
+        .layer(axum::middleware::from_fn_with_state(turns, turns::take))
         .with_state(state)
 }
 
@@ -51,18 +58,25 @@ impl Call<'_> {
     pub(crate) fn query(&self) -> query::Query {
         query::Query::read(self.parts.uri.query())
     }
+
+    /// The shown token does not reach: a challenge for what this method needs here, and for `more`.
+    pub(crate) fn beyond(&self, more: &[Scope]) -> Refused {
+        let mut scopes = vec![Scope::new(&self.repository, needed(&self.parts.method))];
+        scopes.extend_from_slice(more);
+        unauthorized(self.state, self.parts, &scopes, Some("insufficient_scope"))
+    }
 }
 
 pub(crate) type Answer = Result<Response, Refused>;
 
 async fn base(State(state): State<RegistryState>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let answer = match principal(&state, &parts, None) {
+    let answer = match principal(&state, &parts, &[]) {
         Err(refused) => Err(refused),
         Ok(_) if parts.method == Method::GET || parts.method == Method::HEAD => {
             Ok(json("{}".to_owned()))
         }
-        Ok(_) => Err(Refused::unsupported("only GET and HEAD")),
+        Ok(_) => Err(Refused::unsupported("only GET and HEAD").header(header::ALLOW, "GET, HEAD")),
     };
     finish(answer)
 }
@@ -97,27 +111,73 @@ fn finish(answer: Answer) -> Response {
 }
 
 async fn serve(state: &RegistryState, parts: &Parts, body: &mut Option<Body>) -> Answer {
+    if let Some(rest) = parts.uri.path().strip_prefix("/artifacts/") {
+        return file(state, parts, rest, body).await;
+    }
     let rest = parts.uri.path().strip_prefix("/v2/").unwrap_or_default();
     let Some(Target { repository, kind }) = target::parse(rest) else {
-        principal(state, parts, None)?;
+        principal(state, parts, &[])?;
         return Err(Refused::new(
             StatusCode::NOT_FOUND,
             "UNSUPPORTED",
-            "there is no such endpoint; repositories are not listed",
+            "there is no such endpoint",
         ));
     };
-    let scope = Scope::new(&repository, needed(&parts.method));
+    if repository.is_empty() && kind.is_global() {
+        return global(state, parts, kind).await;
+    }
+    let scopes = [Scope::new(&repository, needed(&parts.method))];
     let named = is_repository(&repository);
-    let who = principal(state, parts, named.then_some(&scope))?;
+    let who = principal(state, parts, if named { &scopes } else { &[] })?;
     if !named {
         return Err(Refused::name(&repository));
     }
-    for action in &scope.actions {
-        admit(state, parts, &who, &scope, *action)?;
-    }
+    let call = enter(state, parts, who, repository)?;
+    route(&call, kind, body).await
+}
+
+/// What is below `/artifacts/`; the same door as for the repository that holds it.
+async fn file(state: &RegistryState, parts: &Parts, rest: &str, body: &mut Option<Body>) -> Answer {
+    let place = Place::parse(rest);
+    let scopes = place.iter().map(|place| Scope::new(&place.repository(), needed(&parts.method)));
+    let who = principal(state, parts, &scopes.collect::<Vec<_>>())?;
+    let place = place?;
+    let call = enter(state, parts, who, place.repository())?;
+    artifacts::route(&call, &place, body).await
+}
+
+/// Lets a principal in for what the method needs.
+fn enter<'a>(
+    state: &'a RegistryState,
+    parts: &'a Parts,
+    who: Principal,
+    repository: String,
+) -> Result<Call<'a>, Refused> {
     let registry = state.registry.acting_for(&who.name);
     let call = Call { state, registry, who, repository, parts };
-    route(&call, kind, body).await
+    for action in needed(&parts.method) {
+        admit(&call, *action)?;
+    }
+    Ok(call)
+}
+
+/// What belongs to the registry and to no repository.
+async fn global(state: &RegistryState, parts: &Parts, kind: Kind) -> Answer {
+    let scopes = [Scope::catalog()];
+    let asked: &[Scope] = if kind == Kind::Catalog { &scopes } else { &[] };
+    let who = principal(state, parts, asked)?;
+    if parts.method != Method::GET && parts.method != Method::HEAD {
+        return Err(means_nothing(parts, &kind));
+    }
+    if kind == Kind::Catalog && state.auth.grant_catalog(&who) == Grant::OutOfScope {
+        return Err(unauthorized(state, parts, asked, Some("insufficient_scope")));
+    }
+    let registry = state.registry.acting_for(&who.name);
+    let call = Call { state, registry, who, repository: String::new(), parts };
+    match kind {
+        Kind::Catalog => catalog::list(&call).await,
+        _ => Ok(catalog::extensions(&call)),
+    }
 }
 
 async fn route(call: &Call<'_>, kind: Kind, body: &mut Option<Body>) -> Answer {
@@ -135,8 +195,14 @@ async fn route(call: &Call<'_>, kind: Kind, body: &mut Option<Body>) -> Answer {
         ("DELETE", Kind::Upload(id)) => uploads::cancel(call, &id).await,
         ("GET" | "HEAD", Kind::Tags) => tags::list(call).await,
         ("GET" | "HEAD", Kind::Referrers(digest)) => tags::referrers(call, &digest).await,
-        (method, _) => Err(Refused::unsupported(format!("{method} means nothing here"))),
+        ("GET" | "HEAD", Kind::Extensions) => Ok(catalog::extensions(call)),
+        (_, kind) => Err(means_nothing(call.parts, &kind)),
     }
+}
+
+fn means_nothing(parts: &Parts, kind: &Kind) -> Refused {
+    let text = format!("{} means nothing here", parts.method);
+    Refused::unsupported(text).header(header::ALLOW, kind.methods())
 }
 
 /// The actions a method needs; a challenge asks for all of them, so that one token carries a whole push.
@@ -148,34 +214,24 @@ fn needed(method: &Method) -> &'static [Action] {
     }
 }
 
-fn principal(
-    state: &RegistryState,
-    parts: &Parts,
-    scope: Option<&Scope>,
-) -> Result<Principal, Refused> {
-    let shown = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+fn principal(state: &RegistryState, parts: &Parts, scopes: &[Scope]) -> Result<Principal, Refused> {
+    let shown = parts.headers.get(header::AUTHORIZATION);
+    // A header that is no text is a wrong credential, not a missing one.
+    let shown = shown.map(|value| value.to_str().unwrap_or_default());
     match shown.map(|value| state.auth.principal(value, state.registry.now_ms())) {
         Some(Some(who)) => Ok(who),
-        Some(None) => Err(unauthorized(state, parts, scope, Some("invalid_token"))),
-        None => Err(unauthorized(state, parts, scope, None)),
+        Some(None) => Err(unauthorized(state, parts, scopes, Some("invalid_token"))),
+        None => Err(unauthorized(state, parts, scopes, None)),
     }
 }
 
-fn admit(
-    state: &RegistryState,
-    parts: &Parts,
-    who: &Principal,
-    scope: &Scope,
-    action: Action,
-) -> Result<(), Refused> {
-    match state.auth.grant(who, &scope.repository, action) {
+fn admit(call: &Call<'_>, action: Action) -> Result<(), Refused> {
+    match call.state.auth.grant(&call.who, &call.repository, action) {
         Grant::Allowed => Ok(()),
-        Grant::OutOfScope => {
-            Err(unauthorized(state, parts, Some(scope), Some("insufficient_scope")))
-        }
+        Grant::OutOfScope => Err(call.beyond(&[])),
         Grant::Denied => {
             let text =
-                format!("`{}` may not {} in `{}`", who.name, action.name(), scope.repository);
+                format!("`{}` may not {} in `{}`", call.who.name, action.name(), call.repository);
             Err(Refused::new(StatusCode::FORBIDDEN, "DENIED", text))
         }
     }
@@ -184,7 +240,7 @@ fn admit(
 fn unauthorized(
     state: &RegistryState,
     parts: &Parts,
-    scope: Option<&Scope>,
+    scopes: &[Scope],
     error: Option<&str>,
 ) -> Refused {
     // HTTP/2 has the host in the address, HTTP/1.1 in a header.
@@ -196,7 +252,7 @@ fn unauthorized(
         Some(_) => "the credential is wrong or has expired",
     };
     Refused::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message)
-        .header(header::WWW_AUTHENTICATE, &state.auth.challenge(host, scope, error))
+        .header(header::WWW_AUTHENTICATE, &state.auth.challenge(host, scopes, error))
 }
 
 pub(crate) fn json(body: String) -> Response {

@@ -23,6 +23,28 @@ pub enum Kind {
     Tags,
     /// `referrers/DIGEST`
     Referrers(String),
+    /// `_oci/ext/discover`
+    Extensions,
+    /// `_catalog`, of no repository
+    Catalog,
+}
+
+impl Kind {
+    /// The value of `Allow` (RFC 9110) for this endpoint.
+    pub fn methods(&self) -> &'static str {
+        match self {
+            Self::Manifest(_) => "GET, HEAD, PUT, DELETE",
+            Self::Blob(_) => "GET, HEAD, DELETE",
+            Self::Uploads => "POST",
+            Self::Upload(_) => "GET, HEAD, PATCH, PUT, DELETE",
+            Self::Tags | Self::Referrers(_) | Self::Extensions | Self::Catalog => "GET, HEAD",
+        }
+    }
+
+    /// Whether it belongs to the registry itself when no repository is named.
+    pub fn is_global(&self) -> bool {
+        matches!(self, Self::Extensions | Self::Catalog)
+    }
 }
 
 /// Reads the part of the raw path after `/v2/`; `None` when it is no endpoint.
@@ -33,6 +55,8 @@ pub fn parse(rest: &str) -> Option<Target> {
     }
     let words: Vec<&str> = parts.iter().map(String::as_str).collect();
     let (name, kind) = match words.as_slice() {
+        ["_catalog"] => (&[][..], Kind::Catalog),
+        [name @ .., "_oci", "ext", "discover"] => (name, Kind::Extensions),
         [name @ .., "blobs", "uploads"] | [name @ .., "blobs", "uploads", ""] => {
             (name, Kind::Uploads)
         }
@@ -63,12 +87,15 @@ mod tests {
             ("manifests/manifests/manifests", "manifests", Kind::Manifest("manifests".into())),
             ("a/referrers/sha256:00", "a", Kind::Referrers("sha256:00".into())),
             ("manifests/x", "", Kind::Manifest("x".into())),
+            ("_catalog", "", Kind::Catalog),
+            ("_oci/ext/discover", "", Kind::Extensions),
+            ("a/b/_oci/ext/discover", "a/b", Kind::Extensions),
         ];
         for (path, repository, kind) in cases {
             let wanted = Target { repository: repository.into(), kind };
             assert_eq!(parse(path), Some(wanted), "{path}");
         }
-        for bad in ["", "_catalog", "a", "a/manifests/x/y", "a/%ff/tags/list", "a/tags/other"] {
+        for bad in ["", "a/_catalog", "a", "a/manifests/x/y", "a/%ff/tags/list", "a/tags/other"] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }

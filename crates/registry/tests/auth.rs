@@ -13,7 +13,7 @@ async fn nothing_is_anonymous() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
     let realm = format!("Bearer realm=\"http://{}/v2/token\",service=\"humdrum\"", server.addr);
-    for path in ["/v2", "/v2/", "/v2/_catalog", "/v2/nonsense"] {
+    for path in ["/v2", "/v2/", "/v2/_oci/ext/discover", "/v2/nonsense"] {
         let reply = server.send("GET", path, &[NOBODY], "").await.refused(401, "UNAUTHORIZED");
         assert_eq!(reply.header("www-authenticate"), realm, "{path}");
         assert_eq!(reply.header("docker-distribution-api-version"), "registry/2.0");
@@ -25,6 +25,7 @@ async fn nothing_is_anonymous() {
         ("POST", "/v2/a/blobs/uploads/", "repository:a:pull,push"),
         ("DELETE", "/v2/a/manifests/x", "repository:a:delete"),
         ("GET", "/v2/a/referrers/x", "repository:a:pull"),
+        ("GET", "/v2/_catalog", "registry:catalog:*"),
     ];
     for (method, path, scope) in cases {
         let reply = server.send(method, path, &[NOBODY], vec![1; 100_000]).await.expect(401);
@@ -70,7 +71,14 @@ async fn a_token_reaches_as_far_as_its_scope() {
     let digest = server.push_blob("c", b"secret of c").await;
     let mount =
         |from: &str, digest: &str| format!("/v2/b/blobs/uploads/?mount={digest}&from={from}");
-    server.send("POST", &mount("c", &digest), &with, "").await.expect(202);
+    let reply = server.send("POST", &mount("c", &digest), &with, "").await.expect(401);
+    assert!(
+        reply.header("www-authenticate").contains(
+            "scope=\"repository:b:pull,push repository:c:pull\",error=\"insufficient_scope\""
+        ),
+        "one challenge for both"
+    );
+    server.get(&format!("/v2/b/blobs/{digest}")).await.expect(404);
     server.send("POST", &mount("a", &server::sha256(b"layer")), &with, "").await.expect(201);
     // The API token itself is a bearer too; a token of somebody else's making is not.
     let api = format!("Bearer {}", server::PASSWORD);
@@ -123,11 +131,11 @@ async fn the_oauth_form_is_understood() {
     let many = format!("/v2/token?{}", vec!["scope=repository:a:pull"; 40].join("&"));
     assert_eq!(server.get(&many).await.expect(400).json()["error"], "invalid_scope");
     // A scope this registry does not have is granted as nothing.
-    let token = server
-        .send("GET", "/v2/token?scope=registry:catalog:*", &[("authorization", BASIC)], "")
-        .await
-        .expect(200);
-    assert!(token.json()["token"].is_string());
-    server.get("/v2/_catalog").await.refused(404, "UNSUPPORTED");
+    for (scope, status) in [("registry:catalog:*", 200), ("registry:other:*", 401)] {
+        let path = format!("/v2/token?scope={scope}");
+        let token = server.send("GET", &path, &[("authorization", BASIC)], "").await.expect(200);
+        let bearer = format!("Bearer {}", token.json()["token"].as_str().unwrap());
+        server.send("GET", "/v2/_catalog", &[("authorization", &bearer)], "").await.expect(status);
+    }
     server.send("POST", "/v2/", &[], "").await.refused(405, "UNSUPPORTED");
 }

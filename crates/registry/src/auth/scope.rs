@@ -1,4 +1,4 @@
-//! Scopes of the token protocol: `repository:NAME:pull,push,delete`.
+//! Scopes of the token protocol: `repository:NAME:pull,push,delete`, and `registry:catalog:*` for the list of repositories.
 
 use std::fmt;
 use std::str::FromStr;
@@ -30,38 +30,53 @@ impl Action {
     }
 }
 
-/// Actions on one repository.
+/// What a scope is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resource {
+    Repository(String),
+    /// The list of repositories.
+    Catalog,
+}
+
+/// Actions on one resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
-    pub repository: String,
+    pub resource: Resource,
     pub actions: Vec<Action>,
 }
 
 /// Why a text is no scope that this registry gives.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a scope: expected repository:NAME:pull,push,delete")]
+#[error("`{text}` is not a scope: expected repository:NAME:pull,push,delete or registry:catalog:*")]
 pub struct ScopeError {
     pub text: String,
 }
 
 impl Scope {
     pub fn new(repository: &str, actions: &[Action]) -> Self {
-        Self { repository: repository.to_owned(), actions: actions.to_vec() }
+        let resource = Resource::Repository(repository.to_owned());
+        Self { resource, actions: actions.to_vec() }
     }
 
-    /// The same repository with those actions that `keep` admits.
+    /// Reading the list of repositories.
+    pub fn catalog() -> Self {
+        Self { resource: Resource::Catalog, actions: vec![Action::Pull] }
+    }
+
+    /// The same resource with those actions that `keep` admits.
     #[must_use]
     pub fn only(&self, keep: impl Fn(Action) -> bool) -> Self {
         let actions = self.actions.iter().copied().filter(|action| keep(*action)).collect();
-        Self { repository: self.repository.clone(), actions }
+        Self { resource: self.resource.clone(), actions }
     }
 }
 
-pub fn covers(scopes: &[Scope], repository: &str, action: Action) -> bool {
-    scopes.iter().any(|scope| scope.repository == repository && scope.actions.contains(&action))
+pub fn covers(scopes: &[Scope], resource: &Resource, action: Action) -> bool {
+    scopes.iter().any(|scope| scope.resource == *resource && scope.actions.contains(&action))
 }
 
-/// Reads a list with spaces; what this registry does not know (`registry:catalog:*`) is left out, as the protocol wants.
+/// Reads a list with spaces; what this registry does not know is left out, as the protocol wants.
 pub fn list(text: &str) -> impl Iterator<Item = Scope> + '_ {
     text.split(' ').filter_map(|scope| scope.parse().ok())
 }
@@ -71,6 +86,9 @@ impl FromStr for Scope {
 
     fn from_str(text: &str) -> Result<Self, ScopeError> {
         let fail = || ScopeError { text: text.chars().take(200).collect() };
+        if text == "registry:catalog:*" {
+            return Ok(Self::catalog());
+        }
         let (name, actions) = text
             .strip_prefix("repository:")
             .and_then(|rest| rest.rsplit_once(':'))
@@ -86,8 +104,13 @@ impl FromStr for Scope {
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let actions: Vec<_> = self.actions.iter().map(|action| action.name()).collect();
-        write!(f, "repository:{}:{}", self.repository, actions.join(","))
+        match &self.resource {
+            Resource::Catalog => f.write_str("registry:catalog:*"),
+            Resource::Repository(name) => {
+                let actions: Vec<_> = self.actions.iter().map(|action| action.name()).collect();
+                write!(f, "repository:{name}:{}", actions.join(","))
+            }
+        }
     }
 }
 
@@ -100,11 +123,12 @@ mod tests {
         let scope: Scope = "repository:a/b:push,pull,other".parse().unwrap();
         assert_eq!(scope.to_string(), "repository:a/b:pull,push");
         assert_eq!("repository:a:*".parse::<Scope>().unwrap().actions, Action::ALL);
+        assert_eq!(Scope::catalog().to_string().parse(), Ok(Scope::catalog()));
         for bad in
-            ["", "repository:a", "registry:catalog:*", "repository:A:pull", "repository::pull"]
+            ["", "repository:a", "registry:catalog:pull", "repository:A:pull", "repository::pull"]
         {
             assert!(bad.parse::<Scope>().is_err(), "{bad}");
         }
-        assert_eq!(list("repository:a:pull registry:catalog:* repository:b:push").count(), 2);
+        assert_eq!(list("repository:a:pull registry:other:* repository:b:push").count(), 2);
     }
 }

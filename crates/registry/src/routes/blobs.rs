@@ -7,6 +7,7 @@ use humdrum_store::blobs::BlobDigest;
 
 use super::{Answer, CONTENT_DIGEST, Call, empty};
 use crate::answer::Refused;
+use crate::artifact::OCTETS;
 use crate::range::{self, Asked};
 
 /// The bytes under a digest never change.
@@ -20,9 +21,14 @@ pub(super) fn digest(text: &str) -> Result<BlobDigest, Refused> {
 /// GET and HEAD; `Range` is answered with 206 or 416.
 pub(super) async fn get(call: &Call<'_>, text: &str) -> Answer {
     let digest = digest(text)?;
+    serve(call, &digest, OCTETS).await
+}
+
+/// The bytes of a blob of the repository, as this media type.
+pub(super) async fn serve(call: &Call<'_>, digest: &BlobDigest, media_type: &str) -> Answer {
     let unknown =
         || Refused::blob_unknown(format!("blob {digest} is not in `{}`", call.repository));
-    let size = call.registry.blob_size(&call.repository, &digest).await?.ok_or_else(unknown)?;
+    let size = call.registry.blob_size(&call.repository, digest).await?.ok_or_else(unknown)?;
     let etag = format!("\"{digest}\"");
     if call.header(header::IF_NONE_MATCH).is_some_and(|seen| seen.contains(&etag)) {
         return Ok(empty(
@@ -47,7 +53,7 @@ pub(super) async fn get(call: &Call<'_>, text: &str) -> Answer {
     };
     let mut headers = vec![
         (CONTENT_DIGEST, digest.to_string()),
-        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_TYPE, media_type.to_owned()),
         (header::CONTENT_LENGTH, (range.end - range.start).to_string()),
         (header::ACCEPT_RANGES, "bytes".to_owned()),
         (header::CACHE_CONTROL, FOR_EVER.to_owned()),
@@ -61,7 +67,7 @@ pub(super) async fn get(call: &Call<'_>, text: &str) -> Answer {
     }
     let mut response = empty(status, &headers);
     if call.parts.method == Method::GET {
-        let stream = call.registry.blob_range(&call.repository, &digest, range).await?;
+        let stream = call.registry.blob_range(&call.repository, digest, range).await?;
         *response.body_mut() = Body::from_stream(stream);
     }
     Ok(response)

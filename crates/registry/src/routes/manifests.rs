@@ -1,18 +1,22 @@
 //! `/v2/NAME/manifests/REFERENCE`.
 
 use axum::body::Body;
+use axum::response::Response;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use humdrum_store::blobs::BlobDigest;
 
 use super::{Answer, CONTENT_DIGEST, Call, empty};
 use crate::answer::Refused;
+use crate::manifest::OCI_ARTIFACT;
 use crate::name::{Reference, ReferenceError, is_tag};
+use crate::notice;
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+/// Said to those who push a manifest of the artifact specification.
+const WITHDRAWN: &str = "this media type was withdrawn: push an image manifest with `artifactType`";
 const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
-/// Tags in one push; the specification asks for at least 10.
-const TAGS_MAX: usize = 100;
 
 /// GET and HEAD: the bytes and the media type, as they were pushed.
 pub(super) async fn get(call: &Call<'_>, text: &str) -> Answer {
@@ -34,6 +38,7 @@ pub(super) async fn get(call: &Call<'_>, text: &str) -> Answer {
         return Ok(empty(StatusCode::NOT_MODIFIED, &headers));
     }
     let mut response = empty(StatusCode::OK, &headers);
+    warn(call, &mut response, &row.digest, None);
     let media_type =
         HeaderValue::from_str(&row.media_type).expect("only known media types are stored");
     response.headers_mut().insert(header::CONTENT_TYPE, media_type);
@@ -54,11 +59,12 @@ pub(super) async fn put(call: &Call<'_>, text: &str, body: Body) -> Answer {
     let query = call.query();
     let mut expected = query.get("digest").map(super::blobs::digest).transpose()?;
     let mut tags: Vec<String> = query.all("tag").map(str::to_owned).collect();
-    if tags.len() > TAGS_MAX {
+    let most = call.state.limits.tag_parameters;
+    if tags.len() > most {
         return Err(Refused::new(
             StatusCode::URI_TOO_LONG,
             "UNSUPPORTED",
-            format!("more than {TAGS_MAX} tags"),
+            format!("{} tags, but one push sets at most {most}", tags.len()),
         ));
     }
     if let Some(bad) = tags.iter().find(|tag| !is_tag(tag)) {
@@ -85,7 +91,18 @@ pub(super) async fn put(call: &Call<'_>, text: &str, body: Body) -> Answer {
     ];
     headers.extend(put.subject.map(|subject| (OCI_SUBJECT, subject.to_string())));
     headers.extend(answered);
-    Ok(empty(StatusCode::CREATED, &headers))
+    let mut response = empty(StatusCode::CREATED, &headers);
+    let withdrawn = put.media_type == OCI_ARTIFACT;
+    warn(call, &mut response, &put.digest, withdrawn.then_some(WITHDRAWN));
+    Ok(response)
+}
+
+fn warn(call: &Call<'_>, response: &mut Response, digest: &BlobDigest, own: Option<&str>) {
+    let mut texts: Vec<String> = own.map(str::to_owned).into_iter().collect();
+    texts.extend(call.state.notices.about(&call.repository, digest));
+    for value in notice::headers(&texts) {
+        response.headers_mut().append(header::WARNING, value);
+    }
 }
 
 /// By tag only the tag goes, by digest the manifest with all its tags.

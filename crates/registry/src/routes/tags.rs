@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use humdrum_store::blobs::Referrer;
 use serde_json::{Value, json};
 
+use super::catalog::page_size;
 use super::{Answer, Call, json};
 use crate::answer::Refused;
 use crate::manifest::OCI_INDEX;
@@ -13,17 +14,7 @@ const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied
 
 pub(super) async fn list(call: &Call<'_>) -> Answer {
     let query = call.query();
-    let asked = query.get("n").map(|text| {
-        text.parse::<u32>().map_err(|_| {
-            Refused::new(
-                StatusCode::BAD_REQUEST,
-                "UNSUPPORTED",
-                format!("n=`{text}` is not a number of tags"),
-            )
-        })
-    });
-    let most = call.state.limits.tags_page;
-    let limit = asked.transpose()?.unwrap_or(most).min(most);
+    let limit = page_size(query.get("n"), call.state.limits.tags_page)?;
     let page = call.registry.tags(&call.repository, query.get("last"), limit).await?;
     let page = page.ok_or_else(|| {
         Refused::new(
@@ -104,7 +95,7 @@ fn descriptor(referrer: &Referrer) -> Value {
     value
 }
 
-fn link(response: &mut axum::response::Response, target: &str) {
+pub(super) fn link(response: &mut axum::response::Response, target: &str) {
     let value = HeaderValue::from_str(&format!("<{target}>; rel=\"next\""));
     response
         .headers_mut()

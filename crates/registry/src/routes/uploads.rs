@@ -7,7 +7,8 @@ use humdrum_store::blobs::{Algorithm, AppendRules, BlobDigest, BlobError, ByteSt
 
 use super::{Answer, CONTENT_DIGEST, Call, empty};
 use crate::answer::Refused;
-use crate::auth::{Action, Grant};
+use crate::auth::{Action, Grant, Scope};
+use crate::name::is_repository;
 use crate::range;
 
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
@@ -52,10 +53,14 @@ async fn mounted(
     from: Option<&str>,
 ) -> Result<bool, Refused> {
     let sources = match from {
-        Some(from) if call.state.auth.grant(&call.who, from, Action::Pull) == Grant::Allowed => {
-            vec![from.to_owned()]
-        }
-        Some(_) => vec![],
+        // No repository has such a name.
+        Some(from) if !is_repository(from) => vec![],
+        Some(from) => match call.state.auth.grant(&call.who, from, Action::Pull) {
+            Grant::Allowed => vec![from.to_owned()],
+            Grant::Denied => vec![],
+            // Another token would do: with pull at the source and push here.
+            Grant::OutOfScope => return Err(call.beyond(&[Scope::new(from, &[Action::Pull])])),
+        },
         // A client that names no source cannot have asked for its scope.
         None => {
             let mut holders = call.registry.holders(digest, HOLDERS_MAX).await?;

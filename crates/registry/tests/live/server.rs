@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use humdrum_registry::{
-    Auth, Limits, Observer, Registry, RegistryEvent, RegistryState, SingleCredential, TokenKey,
-    router,
+    Auth, Authenticator, Limits, Observer, Registry, RegistryEvent, RegistryState,
+    SingleCredential, TokenKey, router,
 };
 use humdrum_store::blobs::{Algorithm, BlobDigest, Mutability, TagPolicy};
 use hyper_util::client::legacy::Client;
@@ -84,18 +84,35 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     BlobDigest::of(Algorithm::Sha256, bytes).to_string()
 }
 
+/// The door with these people, and the key of the folder.
+pub(crate) fn auth(folder: &Path, people: impl Authenticator + 'static) -> Auth {
+    let key = TokenKey::load_or_create(&folder.join("token.key")).unwrap();
+    Auth::new(Arc::new(people), key, "humdrum")
+}
+
 impl Server {
     pub(crate) async fn start(folder: &Path) -> Self {
         Self::start_with(folder, Limits::default()).await
     }
 
     pub(crate) async fn start_with(folder: &Path, limits: Limits) -> Self {
+        let registry = Registry::open(folder, policy()).unwrap();
+        Self::start_changed(folder, registry, |state| state.limits = limits).await
+    }
+
+    /// With a registry that the test opened, and a state that it changed.
+    pub(crate) async fn start_changed(
+        folder: &Path,
+        registry: Registry,
+        change: impl FnOnce(&mut RegistryState),
+    ) -> Self {
         let diary = Arc::new(Diary::default());
-        let registry = Registry::open(folder, policy()).unwrap().with_observer(diary.clone());
-        let key = TokenKey::load_or_create(&folder.join("token.key")).unwrap();
-        let auth = Auth::new(Arc::new(SingleCredential::new("humdrum", PASSWORD)), key, "humdrum");
-        let mut state = RegistryState::new(registry.clone(), auth);
-        state.limits = limits;
+        let registry = registry.with_observer(diary.clone());
+        let mut state = RegistryState::new(
+            registry.clone(),
+            auth(folder, SingleCredential::new("humdrum", PASSWORD)),
+        );
+        change(&mut state);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let task = tokio::spawn(async move { axum::serve(listener, router(state)).await.unwrap() });

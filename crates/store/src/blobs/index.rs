@@ -5,6 +5,7 @@
 //! waits behind the event log. WAL with `synchronous = FULL`: what was answered is on the disk. All writes go through one
 //! thread (`index/writer.rs`) that commits waiting ones together.
 
+mod catalog;
 mod garbage;
 mod guard;
 mod manifests;
