@@ -7,6 +7,8 @@
 //! |---|---|
 //! | service | what is released: owner, manifest |
 //! | environment | an ordered place (dev, staging, production) with settings |
+//! | settings | what holds for the whole installation: environments, and who may do what in them |
+//! | principal | a person, team or machine under one name, to whom the settings give rights |
 //! | artifact | bytes with a digest |
 //! | evidence | a signed statement about an artifact |
 //! | release | an immutable bundle of artifact, configuration, secret references and migrations; its id is a hash |
@@ -36,5 +38,6 @@ pub mod report;
 pub mod rollout;
 pub mod route;
 pub mod run;
+pub mod settings;
 pub mod ship;
 pub mod unit;

@@ -9,9 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod build;
-mod check;
+pub(crate) mod check;
 mod environment;
-mod format;
+pub(crate) mod format;
 mod nearest;
 mod problem;
 mod quantity;
@@ -20,7 +20,7 @@ mod rules;
 mod schema;
 mod service;
 mod smoke;
-mod yaml;
+pub(crate) mod yaml;
 
 pub use build::{Build, BuildLimits, FileSource, LAYER_DEFAULT, Runtime, Test};
 pub use environment::{Environment, EnvironmentPlan, Verify};
@@ -85,8 +85,9 @@ impl Manifest {
 
     /// As [`Manifest::parse`], with the warnings of a manifest that may be used.
     pub fn parse_with_warnings(text: &str) -> Result<Parsed, Vec<Problem>> {
-        let document = yaml::read(text).map_err(|problem| vec![*problem])?;
-        let (value, mut problems) = check::against_schema(&document, schema());
+        let document =
+            yaml::read(text, "`humdrum init` writes one").map_err(|problem| vec![*problem])?;
+        let (value, mut problems) = check::against_schema(&document, schema(), "the manifest");
         if problems.is_empty() {
             match serde_json::from_value::<Self>(value) {
                 Ok(manifest) => {

@@ -1,6 +1,6 @@
-//! A tree against the schema: every structural problem at once, each with its place, and the typed value for serde.
+//! A tree against a schema: every structural problem at once, each with its place, and the typed value for serde.
 //!
-//! Knows the part of JSON Schema that `schemars` writes for the manifest's types; a test holds the schema to that part.
+//! Knows the part of JSON Schema that `schemars` writes for the types of the manifest and the settings; a test holds the schemas to that part.
 
 use std::collections::HashMap;
 
@@ -15,9 +15,13 @@ use super::yaml::{Document, Entry, Kind, Node, Place, join};
 /// More problems than this help nobody.
 const PROBLEMS_MAX: usize = 50;
 
-/// Checks a document; the value is meaningful only when there is no problem.
-pub(super) fn against_schema(document: &Document, schema: &Value) -> (Value, Vec<Problem>) {
-    let mut checker = Checker { root: schema, problems: vec![] };
+/// Checks a document; the value is meaningful only when there is no problem. `what` is the file in messages: `the manifest`.
+pub(crate) fn against_schema<'a>(
+    document: &Document,
+    schema: &'a Value,
+    what: &'a str,
+) -> (Value, Vec<Problem>) {
+    let mut checker = Checker { root: schema, what, problems: vec![] };
     let value = checker.node(&document.root, &Schema::new(schema, schema), "");
     checker.problems.truncate(PROBLEMS_MAX);
     (value, checker.problems)
@@ -25,6 +29,7 @@ pub(super) fn against_schema(document: &Document, schema: &Value) -> (Value, Vec
 
 struct Checker<'a> {
     root: &'a Value,
+    what: &'a str,
     problems: Vec<Problem>,
 }
 
@@ -62,7 +67,7 @@ impl<'a> Checker<'a> {
     }
 
     fn wrong_kind(&mut self, node: &Node, path: &str, expected: &str) -> Value {
-        let name = if path.is_empty() { "the manifest" } else { path };
+        let name = if path.is_empty() { self.what.to_owned() } else { format!("`{path}`") };
         let (found, hint) = match &node.kind {
             _ if node.is_null() => {
                 ("is empty".into(), Some("write a value or remove the key".into()))
@@ -73,8 +78,7 @@ impl<'a> Checker<'a> {
             Kind::List(_) => ("is a list".into(), None),
             Kind::Map(_) => ("is a map".into(), None),
         };
-        let message = format!("`{name}` {found}; expected {expected}")
-            .replace("`the manifest`", "the manifest");
+        let message = format!("{name} {found}; expected {expected}");
         self.problem("HUM-012", node.place, path, message, hint);
         Value::Null
     }
@@ -128,7 +132,7 @@ impl<'a> Checker<'a> {
             out.insert(entry.key.clone(), checked);
         }
         for key in required.iter().filter_map(Value::as_str).filter(|key| !seen.contains_key(key)) {
-            let what = if path.is_empty() { "the manifest".into() } else { format!("`{path}`") };
+            let what = if path.is_empty() { self.what.to_owned() } else { format!("`{path}`") };
             self.problem(
                 "HUM-011",
                 node.place,

@@ -1,8 +1,9 @@
-//! The `format`s of the manifest's schema: what a text or number must look like.
+//! The `format`s of the schemas of manifest and settings: what a text or number must look like.
 
 use super::quantity::{Cores, Millis, Percent, Size};
 use super::smoke::{Capture, JsonPath};
 use crate::name::ServiceName;
+use crate::settings::{PrincipalName, Retention};
 
 /// Checks a text against a named format; unknown formats pass, as JSON Schema says. The error completes "`text` is …".
 pub(super) fn text(format: &str, text: &str) -> Result<(), String> {
@@ -12,6 +13,16 @@ pub(super) fn text(format: &str, text: &str) -> Result<(), String> {
             .map(drop)
             .map_err(|e| format!("`{}` is not a name: {}", shorten(text), e.why)),
         "duration" => text.parse::<Millis>().map(drop).map_err(|e| e.to_string()),
+        "retention" => text.parse::<Retention>().map(drop).map_err(|e| e.to_string()),
+        "principal" => PrincipalName::new(text)
+            .map(drop)
+            .map_err(|e| format!("`{}` is not a principal: {}", shorten(text), e.why)),
+        "host-port" if !is_host_port(text) => {
+            not("a host name: write it like `registry.example.internal` or `127.0.0.1:5000`")
+        }
+        "http-url" if !is_http_url(text) => {
+            not("an address: write it like `https://packages.example.internal`")
+        }
         "size" => text.parse::<Size>().map(drop).map_err(|e| e.to_string()),
         "env-name" if !is_env_name(text) => {
             not("the name of an environment variable: use A-Z, 0-9 and _")
@@ -42,7 +53,7 @@ pub(super) fn number(format: &str, value: f64) -> Result<(), String> {
 }
 
 /// A text short enough for a message, without line breaks.
-pub(super) fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     const SHOWN_MAX: usize = 60;
     let mut short: String =
         text.chars().take(SHOWN_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -72,4 +83,20 @@ fn is_host(text: &str) -> bool {
             && !label.ends_with('-')
     };
     text.len() <= 253 && text.split('.').all(label)
+}
+
+fn is_host_port(text: &str) -> bool {
+    match text.rsplit_once(':') {
+        Some((host, port)) => is_host(host) && port.parse::<u16>().is_ok_and(|port| port > 0),
+        None => is_host(text),
+    }
+}
+
+fn is_http_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let plain = |b: u8| b.is_ascii_graphic() && !b"?#\"<>\\^`{|}".contains(&b);
+        text.len() <= 2_000 && is_host_port(host) && path.bytes().all(plain)
+    })
 }

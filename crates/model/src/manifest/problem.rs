@@ -1,4 +1,4 @@
-//! What is wrong with a manifest, where, and what to do: the form for people and for programs.
+//! What is wrong with a manifest or the settings, where, and what to do: the form for people and for programs.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::yaml::{Document, Place};
 
-/// Whether the manifest may be used.
+/// Whether the file may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -15,10 +15,10 @@ pub enum Severity {
     Warning,
 }
 
-/// One finding in a manifest.
+/// One finding in a manifest or the settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Problem {
-    /// Stable: `HUM-010`. Listed in `docs/manifest.md`.
+    /// Stable: `HUM-010`. Listed in `docs/manifest.md` and `docs/settings.md`.
     pub code: &'static str,
     pub severity: Severity,
     /// What is wrong, naming the thing and its value; lower case, no period.
@@ -39,7 +39,7 @@ pub struct Problem {
 pub const CODES: &[(&str, &str)] = &[
     ("HUM-001", "the file is not YAML"),
     ("HUM-002", "the file is larger or deeper than the limits"),
-    ("HUM-003", "a feature of YAML that manifests do not use"),
+    ("HUM-003", "a feature of YAML that is not used here"),
     ("HUM-004", "a key is written twice"),
     ("HUM-010", "a key is unknown"),
     ("HUM-011", "a key is missing"),
@@ -70,15 +70,19 @@ pub const CODES: &[(&str, &str)] = &[
     ("HUM-061", "the environment variable is set by Humdrum itself"),
 ];
 
+fn is_listed(code: &str) -> bool {
+    CODES.iter().chain(crate::settings::CODES).any(|(known, _)| *known == code)
+}
+
 impl Problem {
     /// An error at a place of the file.
-    pub(super) fn new(
+    pub(crate) fn new(
         code: &'static str,
         place: Place,
         path: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
-        debug_assert!(CODES.iter().any(|(known, _)| *known == code), "{code} is not listed");
+        debug_assert!(is_listed(code), "{code} is not listed");
         Self {
             code,
             severity: Severity::Error,
@@ -92,7 +96,7 @@ impl Problem {
     }
 
     /// An error at the value that `keys` lead to, or at the nearest thing above it that exists.
-    pub(super) fn at(
+    pub(crate) fn at(
         code: &'static str,
         document: &Document,
         keys: &[&str],
@@ -101,12 +105,12 @@ impl Problem {
         Self::new(code, document.place(keys), super::yaml::path_of(keys), message)
     }
 
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    pub(super) fn warning(mut self) -> Self {
+    pub(crate) fn warning(mut self) -> Self {
         self.severity = Severity::Warning;
         self
     }

@@ -112,6 +112,7 @@ mod tests {
     use serde_json::Value;
 
     use crate::manifest::Manifest;
+    use crate::settings::Settings;
 
     /// What the checker obeys or may ignore; a new keyword must be taught to it first.
     const KEYWORDS: &[&str] = &[
@@ -168,14 +169,17 @@ mod tests {
                 }
             }
         }
-        walk(Manifest::json_schema(), "");
+        walk(Manifest::json_schema(), "manifest");
+        walk(Settings::json_schema(), "settings");
     }
 
     #[test]
     fn every_section_refuses_unknown_keys() {
-        let defs = Manifest::json_schema()["$defs"].as_object().unwrap();
-        for (name, schema) in defs.iter().filter(|(_, schema)| schema["type"] == "object") {
-            assert_eq!(schema["additionalProperties"], false, "{name}");
+        for file in [Manifest::json_schema(), Settings::json_schema()] {
+            let defs = file["$defs"].as_object().unwrap();
+            for (name, schema) in defs.iter().filter(|(_, schema)| schema["type"] == "object") {
+                assert_eq!(schema["additionalProperties"], false, "{name}");
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use granit_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
 use super::problem::Problem;
 
-/// Largest manifest, bytes: a hundred times the largest seen.
+/// Largest file, bytes: a hundred times the largest seen.
 pub const FILE_BYTES_MAX: usize = 256 << 10;
 /// Deepest nesting. The manifest's own is 8; bodies of smoke requests may go deeper.
 pub const DEPTH_MAX: usize = 32;
@@ -18,7 +18,7 @@ pub const NODES_MAX: usize = 20_000;
 
 /// A position in the file, from 1, and how many characters are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Place {
+pub(crate) struct Place {
     pub line: usize,
     pub column: usize,
     pub width: usize,
@@ -26,13 +26,13 @@ pub(super) struct Place {
 
 /// A value and its place.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
+pub(crate) struct Node {
     pub place: Place,
     pub kind: Kind,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// `plain` is text without quotes, which may also be a number or a truth value.
     Scalar {
         text: String,
@@ -44,7 +44,7 @@ pub(super) enum Kind {
 
 /// A key with its place, and its value.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub key: String,
     pub place: Place,
     pub value: Node,
@@ -52,13 +52,13 @@ pub(super) struct Entry {
 
 /// The tree of a file.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(crate) struct Document {
     pub root: Node,
 }
 
 impl Node {
     /// Nothing was written: an empty value, `~` or `null`.
-    pub(super) fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         matches!(&self.kind, Kind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
@@ -83,7 +83,7 @@ impl Node {
 
 impl Document {
     /// Where the value is that `keys` lead to (a list is entered by number), or the nearest thing above it.
-    pub(super) fn place(&self, keys: &[&str]) -> Place {
+    pub(crate) fn place(&self, keys: &[&str]) -> Place {
         let mut node = &self.root;
         let mut place = node.place;
         for key in keys {
@@ -113,12 +113,12 @@ impl Document {
 }
 
 /// `["build", "files", "/app/x"]` as `build.files["/app/x"]`; numbers are indexes.
-pub(super) fn path_of(keys: &[&str]) -> String {
+pub(crate) fn path_of(keys: &[&str]) -> String {
     keys.iter().fold(String::new(), |path, key| join(&path, key))
 }
 
 /// Adds a key to a path.
-pub(super) fn join(path: &str, key: &str) -> String {
+pub(crate) fn join(path: &str, key: &str) -> String {
     let plain =
         !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if plain && key.bytes().all(|b| b.is_ascii_digit()) {
@@ -160,8 +160,8 @@ struct Reader<'a> {
     documents: usize,
 }
 
-/// Reads one document.
-pub(super) fn read(text: &str) -> Result<Document, Box<Problem>> {
+/// Reads one document. `start` tells the author of an empty file how to begin.
+pub(crate) fn read(text: &str, start: &str) -> Result<Document, Box<Problem>> {
     let whole = Place { line: 1, column: 1, width: 1 };
     if text.len() > FILE_BYTES_MAX {
         let message = format!("the file has {} bytes, more than {FILE_BYTES_MAX}", text.len());
@@ -189,10 +189,7 @@ pub(super) fn read(text: &str) -> Result<Document, Box<Problem>> {
     }
     match reader.root {
         Some(root) if !root.is_null() => Ok(Document { root }),
-        _ => Err(Box::new(
-            Problem::new("HUM-001", whole, "", "the manifest is empty")
-                .hint("`humdrum init` writes one"),
-        )),
+        _ => Err(Box::new(Problem::new("HUM-001", whole, "", "the file is empty").hint(start))),
     }
 }
 
@@ -207,7 +204,7 @@ impl Reader<'_> {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    refuse("a manifest is one document; remove the second `---`")
+                    refuse("the file must be one document; remove the second `---`")
                 } else {
                     Ok(())
                 }
@@ -215,9 +212,7 @@ impl Reader<'_> {
             Event::UnresolvedAlias(_) => refuse("the alias has no anchor"),
             Event::Scalar(_, _, _, Some(_))
             | Event::SequenceStart(_, _, Some(_))
-            | Event::MappingStart(_, _, Some(_)) => {
-                refuse("tags (`!…`) have no meaning in a manifest")
-            }
+            | Event::MappingStart(_, _, Some(_)) => refuse("tags (`!…`) have no meaning here"),
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor) else {
                     return refuse("the alias is inside the value that it names");
@@ -277,9 +272,8 @@ impl Reader<'_> {
     fn value(&mut self, node: Node, anchor: usize) -> Result<(), Box<Problem>> {
         self.nodes += 1;
         if self.nodes > NODES_MAX {
-            let message = format!(
-                "the manifest has more than {NODES_MAX} keys and values, aliases written out"
-            );
+            let message =
+                format!("the file has more than {NODES_MAX} keys and values, aliases written out");
             return Err(Box::new(Problem::new("HUM-002", node.place, "", message)));
         }
         if anchor != 0 {
@@ -318,6 +312,6 @@ fn too_deep(place: Place) -> Box<Problem> {
         "HUM-002",
         place,
         "",
-        format!("the manifest is nested deeper than {DEPTH_MAX}"),
+        format!("the file is nested deeper than {DEPTH_MAX}"),
     ))
 }
