@@ -14,6 +14,7 @@ pub mod placements;
 pub mod recordings;
 pub mod ships;
 pub mod status;
+pub mod traffic;
 pub mod verify;
 
 /// Largest request body: commands are small.
@@ -30,6 +31,7 @@ pub fn all(app: App) -> Router {
         .route("/api/v1/placements/{service}/{environment}/approve", post(placements::approve))
         .route("/api/v1/placements/{service}/{environment}/abort", post(placements::abort))
         .route("/api/v1/placements/{service}/{environment}/rollback", post(placements::rollback))
+        .route("/api/v1/placements/{service}/{environment}/traffic", get(traffic::traffic))
         .route("/api/v1/holds", get(holds::list).post(holds::place))
         .route("/api/v1/holds/lift", post(holds::lift))
         .route("/api/v1/explain/{*what}", get(explain::explain))

@@ -9,6 +9,7 @@ pub mod fold;
 pub mod formula;
 pub mod input;
 mod latency;
+pub mod measured;
 pub mod outcome;
 pub mod plan;
 mod ratio;
@@ -21,6 +22,7 @@ pub use config::{Config, HistoryCell, Metric, Stage};
 pub use error::{InputError, ReplayError};
 pub use fold::{BlockFold, FoldCounts, history};
 pub use input::{Arm, Histogram, JudgeBlock, JudgeCell, Seconds};
+pub use measured::{Measured, measured};
 pub use outcome::{
     ArmCounts, Evidence, MetricEvidence, Outcome, ThresholdEvidence, Verdict, Weakest,
 };

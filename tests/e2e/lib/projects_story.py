@@ -76,6 +76,7 @@ def bad(home, repository, service, source, change):
     state, judged, why = verdicts(home, service)
     expect(state == "rolled_back" and "FAIL" in judged, f"{service}: {state} {judged}\n{answer.text}")
     expect(why["ended"]["weight_max"] < 10_000, "a bad release had all of the traffic")
+    expect("measured at the edge in the last" in answer.text, f"the forecast does not rest on the traffic there is:\n{answer.text}")
     say(f"{service}: the bad release went back: {why['sentences'][0]}")
 
 

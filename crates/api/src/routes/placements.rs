@@ -34,7 +34,7 @@ impl Wish {
 }
 
 /// Why the path names no placement.
-fn named(service: &str, environment: &str) -> Result<PlacementId, ApiError> {
+pub(crate) fn named(service: &str, environment: &str) -> Result<PlacementId, ApiError> {
     let bad = |error: humdrum_model::name::NameError| ApiError::new(422, "name", error.to_string());
     Ok(PlacementId {
         service: ServiceName::new(service).map_err(bad)?,

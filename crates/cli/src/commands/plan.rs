@@ -1,6 +1,6 @@
 //! `humdrum plan`: what shipping this folder would do, from the manifest of the working tree. It changes nothing.
 
-mod forecast;
+pub(crate) mod forecast;
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use humdrum_model::manifest::{
 };
 use serde::Serialize;
 
-use self::forecast::{Assumed, Ladder};
+use self::forecast::{ASSUMED_ERROR_PERCENT, ASSUMED_RPS, Assumed, Ladder};
 use super::block_on;
 use super::build::source::{self, Source, manifest_path, real_folder};
 use crate::client::Client;
@@ -30,10 +30,10 @@ pub(crate) struct Plan {
     #[arg(value_name = "DIR", default_value = ".")]
     folder: PathBuf,
     /// Requests per second that the times assume.
-    #[arg(long, value_name = "N", default_value_t = 100.0, value_parser = rate)]
+    #[arg(long, value_name = "N", default_value_t = ASSUMED_RPS, value_parser = rate)]
     rps: f64,
     /// Errors of the present release that the times assume, percent of the requests.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0.1, value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", default_value_t = ASSUMED_ERROR_PERCENT, value_parser = percent)]
     error_rate: f64,
 }
 
@@ -224,12 +224,16 @@ fn environment(plan: &EnvironmentPlan, assumed: &Assumed) -> Environment {
         soak_s: plan.soak.ms() as f64 / 1000.0,
         smoke: plan.smoke.iter().map(requests).sum(),
         verify: plan.verify.as_ref().map(|verify| verify.run.clone()),
-        on_regression: match plan.on_regression {
-            OnRegression::Rollback => "rollback",
-            OnRegression::Hold => "hold",
-        },
+        on_regression: on_regression(plan),
         strategy: if ladder.is_some() { "canary" } else { "all_at_once" },
         ladder,
+    }
+}
+
+pub(crate) fn on_regression(plan: &EnvironmentPlan) -> &'static str {
+    match plan.on_regression {
+        OnRegression::Rollback => "rollback",
+        OnRegression::Hold => "hold",
     }
 }
 

@@ -1,5 +1,7 @@
 //! `humdrum ship [REF]`: a commit of this repository through all environments.
 
+mod forecast;
+
 use std::path::PathBuf;
 
 use clap::Args;
@@ -33,7 +35,7 @@ pub(crate) struct Ship {
 
 impl Ship {
     pub(crate) fn run(self, places: &Places, ui: &Ui) -> Outcome {
-        let request = request(&self.dir, &self.reference)?;
+        let (request, manifest) = read(&self.dir, &self.reference)?;
         let client = Client::of(places)?;
         let ship: ShipView = block_on(client.post("/api/v1/ships", &request))?;
         ui.line(format!(
@@ -43,6 +45,7 @@ impl Ship {
             ship.service,
             request.reference
         ));
+        forecast::tell(&block_on(forecast::forecasts(&client, &manifest)), ui);
         if self.no_wait {
             ui.document(&ship);
             ui.line(format!("Accepted. Follow it: humdrum watch {}", ship.id));
@@ -54,6 +57,11 @@ impl Ship {
 
 /// What is asked of control: the repository, the full commit, and the service that the commit's manifest names.
 pub(crate) fn request(dir: &std::path::Path, reference: &str) -> Result<ShipRequest, Failure> {
+    read(dir, reference).map(|(request, _)| request)
+}
+
+/// The request with the manifest of its commit.
+fn read(dir: &std::path::Path, reference: &str) -> Result<(ShipRequest, Manifest), Failure> {
     let dir = std::fs::canonicalize(dir).map_err(|error| {
         Failure::new(Exit::BadInput, "folder", format!("`{}` cannot be read", dir.display()))
             .cause(&error)
@@ -117,14 +125,15 @@ pub(crate) fn request(dir: &std::path::Path, reference: &str) -> Result<ShipRequ
             facts.commit.short()
         ));
     }
-    Ok(ShipRequest {
-        service: manifest.service,
+    let request = ShipRequest {
+        service: manifest.service.clone(),
         repository: root.display().to_string(),
         folder,
         commit: facts.commit,
         reference: reference.into(),
         by: me(),
-    })
+    };
+    Ok((request, manifest))
 }
 
 /// The top folder of the work tree that a folder is in.

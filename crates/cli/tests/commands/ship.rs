@@ -99,3 +99,28 @@ fn a_hold_is_told_before_the_ship() {
         "{text}"
     );
 }
+
+#[test]
+fn a_canary_is_forecast_before_it_starts() {
+    let stage = Stage::new();
+    let manifest =
+        READY.replace("production: {}", "production: { rollout: { canary: { steps: [5, 100] } } }");
+    stage.write("run.sh", "#!/bin/sh\nexit 0\n").write("humdrum.yaml", &manifest).commit("First");
+    let _control = stage.control();
+    let told = stage.run(&["ship", "--no-wait"]).ok().out;
+    assert!(told.contains("production: what to expect"), "{told}");
+    assert!(told.contains("the first release there goes all at once"), "{told}");
+
+    let ran = stage.run(&["ship", "--no-wait", "--json"]).ok();
+    let lines: Vec<serde_json::Value> =
+        ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "the forecast, then the ship: {ran:?}");
+    let production = &lines[0]["forecast"][0];
+    assert_eq!(production["environment"], "production");
+    assert_eq!(production["first"], true);
+    assert_eq!(production["traffic"]["source"], "assumed");
+    assert_eq!(production["traffic"]["rps"], 100.0);
+    assert_eq!(production["ladder"]["stages"][0]["share"], 0.05);
+    assert!(production["ladder"]["stages"][0]["detects"].as_f64().unwrap() > 1.0, "{production}");
+    assert!(lines[1]["id"].as_str().unwrap().starts_with("s-"), "{ran:?}");
+}

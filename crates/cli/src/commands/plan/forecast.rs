@@ -1,4 +1,4 @@
-//! How long each step of a canary is expected to take and what it can detect, under assumed traffic.
+//! How long each step of a canary is expected to take and what it can detect, under given traffic.
 
 use humdrum_control::{deploy, trial};
 use humdrum_model::judge::{StagePlan, Traffic, plan};
@@ -7,17 +7,22 @@ use serde::Serialize;
 
 use crate::ui::{Tone, Ui};
 
+/// Requests per second where nothing is known of the traffic.
+pub(crate) const ASSUMED_RPS: f64 = 100.0;
+/// Errors of the release that runs where nothing is known of them, percent.
+pub(crate) const ASSUMED_ERROR_PERCENT: f64 = 0.1;
+
 /// The traffic that the times are for.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Assumed {
+pub(crate) struct Assumed {
     /// Requests per second of the environment, both versions together.
-    pub(super) rps: f64,
+    pub(crate) rps: f64,
     /// Errors per request of the release that runs.
-    pub(super) error_rate: f64,
+    pub(crate) error_rate: f64,
 }
 
 impl Assumed {
-    pub(super) fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let percent = self.error_rate * 100.0;
         format!(
             "{} requests/s and {percent} % errors, independent of each other; say better with --rps and --error-rate",
@@ -28,7 +33,7 @@ impl Assumed {
 
 /// A canary's steps with their forecast. Times in seconds.
 #[derive(Debug, Serialize)]
-pub(super) struct Ladder {
+pub(crate) struct Ladder {
     metrics: Vec<String>,
     alpha: f64,
     block_s: f64,
@@ -40,7 +45,7 @@ pub(super) struct Ladder {
 }
 
 impl Ladder {
-    pub(super) fn new(environment: &EnvironmentPlan, canary: &Canary, assumed: &Assumed) -> Self {
+    pub(crate) fn new(environment: &EnvironmentPlan, canary: &Canary, assumed: &Assumed) -> Self {
         let settings = deploy::judge(canary);
         let config = trial::config(&settings, vec![]);
         let baseline_instances = u64::from(environment.instances);
@@ -67,7 +72,7 @@ impl Ladder {
         }
     }
 
-    pub(super) fn show(&self, on_regression: &str, ui: &Ui) {
+    pub(crate) fn show(&self, on_regression: &str, ui: &Ui) {
         ui.line(format!(
             "   canary on {}: blocks of {}, warm-up {}, at most {} a step; on a regression: {on_regression}",
             self.metrics.join(" and "),
@@ -120,13 +125,13 @@ impl Ladder {
 }
 
 /// Two digits at most, without zeros at the end.
-fn trim(value: f64) -> String {
+pub(crate) fn trim(value: f64) -> String {
     let text = format!("{value:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A span of time as people say it: two units, the small ones rounded away.
-pub(super) fn span(seconds: f64) -> String {
+pub(crate) fn span(seconds: f64) -> String {
     if seconds < 10.0 {
         return format!("{} s", trim((seconds * 10.0).round() / 10.0));
     }
