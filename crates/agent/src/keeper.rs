@@ -8,7 +8,7 @@ mod start;
 use std::sync::Arc;
 use std::time::Duration;
 
-use humdrum_model::unit::{InstanceState, InstanceStatus, UnitSpec};
+use humdrum_model::unit::{Health, InstanceState, InstanceStatus, UnitSpec};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -19,6 +19,7 @@ use crate::health::{self, Counter};
 use crate::host::{Host, now_ms};
 use crate::identity::{Identity, Watched};
 use crate::image::Image;
+use crate::listener::{self, Owner};
 use crate::order::{Exit, Folder, StopOrder};
 use crate::{backoff, durable, environment, logs};
 
@@ -28,6 +29,8 @@ const LAST_LINES: usize = 20;
 const STOP_SLACK: Duration = Duration::from_secs(5);
 /// How long a killed process may take to vanish before we look away.
 const KILL_WAIT: Duration = Duration::from_secs(5);
+/// How the note begins where `/proc` keeps the owners of sockets secret.
+const UNPROVEN: &str = "whose socket answers is not checked";
 
 /// What a keeper must reach.
 #[derive(Debug, Clone)]
@@ -74,6 +77,7 @@ struct Memory {
 /// A living instance with its shim.
 struct Running {
     shim: Watched,
+    shim_pid: u32,
     instance: Identity,
     key: String,
     port: u16,
@@ -84,6 +88,18 @@ struct Running {
     /// When a starting instance must be ready, or an unhealthy one must have recovered.
     deadline: Option<Instant>,
     ready_since: Option<Instant>,
+    /// Who answered in its place, in words.
+    foreign: Option<String>,
+}
+
+/// What a question for health brought.
+enum Heard {
+    Good,
+    Bad,
+    /// An answer, but not the instance's.
+    Foreign(String),
+    /// A good answer, and no telling whose.
+    Unproven(String),
 }
 
 pub(crate) struct Keeper {
@@ -151,10 +167,9 @@ impl Keeper {
         self.set_deadline(&mut running, wish);
         self.show_running(&running);
         loop {
-            let addr = addr(running.port);
             let asked = async {
                 sleep_until(running.next_probe).await;
-                health::probe(addr, check).await
+                hear(&running, check).await
             };
             let late = async {
                 match running.deadline {
@@ -162,7 +177,7 @@ impl Keeper {
                     None => std::future::pending().await,
                 }
             };
-            let good = tokio::select! {
+            let heard = tokio::select! {
                 biased;
                 () = running.shim.ended() => {
                     self.ended_by_itself(running, None).await;
@@ -178,12 +193,44 @@ impl Keeper {
                     self.ended_by_itself(running, Some(why)).await;
                     return None;
                 }
-                good = asked => good,
+                heard = asked => heard,
             };
+            let good = matches!(heard, Heard::Good | Heard::Unproven(_));
             let state = running.counter.count(good, running.state, check);
-            running.next_probe = Instant::now() + running.counter.pause(state, check);
+            let mut pause = running.counter.pause(state, check);
+            if matches!(heard, Heard::Foreign(_)) {
+                // The look at /proc costs more than a question, and nothing will be better in a moment.
+                pause = Duration::from_millis(check.interval_ms);
+            }
+            running.next_probe = Instant::now() + pause;
+            self.note(&mut running, heard);
             if state != running.state {
                 self.enter(&mut running, state, wish);
+            }
+        }
+    }
+
+    /// Shows what an answer told beside good or bad, once.
+    fn note(&mut self, running: &mut Running, heard: Heard) {
+        match heard {
+            Heard::Good | Heard::Bad => {}
+            Heard::Foreign(why) if running.foreign.as_ref() != Some(&why) => {
+                tracing::warn!(name = self.memory.name, why, "an instance is not ready");
+                self.memory.problem = Some(format!("{} is not ready: {why}", self.memory.name));
+                running.foreign = Some(why);
+                self.show_running(running);
+            }
+            Heard::Foreign(_) => {}
+            Heard::Unproven(why) => {
+                let known = self.memory.notes.iter().any(|note| note.starts_with(UNPROVEN));
+                if !known {
+                    tracing::warn!(
+                        name = self.memory.name,
+                        why,
+                        "whose socket answers is not known"
+                    );
+                    self.memory.notes.push(format!("{UNPROVEN}: {why}"));
+                }
             }
         }
     }
@@ -218,7 +265,11 @@ impl Keeper {
         } else {
             "unhealthy for"
         };
-        format!("{what} {} s", wish.spec.health.start_ms as f64 / 1_000.0)
+        let late = format!("{what} {} s", wish.spec.health.start_ms as f64 / 1_000.0);
+        match &running.foreign {
+            Some(why) => format!("{late}: {why}"),
+            None => late,
+        }
     }
 
     /// Counts an end that nobody asked for, and plans the next start.
@@ -356,6 +407,27 @@ impl Keeper {
             let name = environment::name(&wish.spec, self.index);
             self.memory = Memory { key: wish.key.clone(), attempt, name, ..Memory::default() };
         }
+    }
+}
+
+/// Asks an instance once. Until it is ready its answer counts only when the socket that answers is its own.
+async fn hear(running: &Running, check: &Health) -> Heard {
+    let (port, shim, instance) = (running.port, running.shim_pid, running.instance.pid);
+    if !health::probe(addr(port), check).await {
+        return Heard::Bad;
+    }
+    if running.state == InstanceState::Ready {
+        // While it listens nobody else can.
+        return Heard::Good;
+    }
+    let looked = tokio::task::spawn_blocking(move || listener::owner(port, shim, instance)).await;
+    match looked {
+        Ok(Owner::Instance) => Heard::Good,
+        Ok(Owner::Foreign { uid }) => Heard::Foreign(format!(
+            "port {port} is answered by another program (of user {uid}), not by the instance"
+        )),
+        Ok(Owner::Unknown(why)) => Heard::Unproven(why),
+        Err(error) => Heard::Unproven(error.to_string()),
     }
 }
 

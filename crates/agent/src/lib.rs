@@ -17,6 +17,7 @@ mod host;
 mod identity;
 mod image;
 mod keeper;
+mod listener;
 mod logs;
 mod order;
 mod ports;

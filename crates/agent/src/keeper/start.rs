@@ -207,6 +207,7 @@ impl Keeper {
 fn running(file: ShimFile, shim: Watched, started: Started) -> Running {
     Running {
         shim,
+        shim_pid: file.shim.pid,
         instance: started.instance,
         key: file.key,
         port: file.port,
@@ -216,6 +217,7 @@ fn running(file: ShimFile, shim: Watched, started: Started) -> Running {
         next_probe: Instant::now(),
         deadline: None,
         ready_since: None,
+        foreign: None,
     }
 }
 

@@ -1,5 +1,10 @@
 //! What an instance may see and be, and which images are refused.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use humdrum_model::unit::InstanceState;
+
 use crate::registry::layer;
 use crate::stage::{Stage, fetch, service};
 
@@ -41,6 +46,8 @@ async fn limits_are_set_or_it_is_said_that_they_are_not() {
     stage.accepted(&spec).await;
     let unit = stage.until_ready(1).await;
     let notes = unit.instances[0].notes.join("; ");
+    // Otherwise no test of a ready instance proves that its own socket is known as such.
+    assert!(!notes.contains("is not checked"), "{notes}");
     assert!(notes.contains("limits by ") || notes.contains("not limited"), "{notes}");
 }
 
@@ -97,7 +104,54 @@ async fn without_root_instances_have_their_own_root_by_a_user_namespace() {
     assert_eq!(fetch(instance, "/uid").await, nobody.to_string());
     let notes = instance.notes.join("; ");
     assert!(notes.contains("no own user: the agent is not root"), "{notes}");
+    assert!(!notes.contains("is not checked"), "{notes}");
     if !notes.contains("no own root") {
         assert_eq!(fetch(instance, "/read/etc/passwd").await, "No such file or directory");
     }
+}
+
+/// A program that has nothing to do with the instance, and answers well.
+fn answer_for_ever(server: TcpListener) {
+    std::thread::spawn(move || {
+        for stream in server.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+}
+
+#[tokio::test]
+async fn an_answer_of_another_program_is_no_health() {
+    let (stage, image) = Stage::with_service().await;
+    let mut spec = stage.spec(&image, 1);
+    // It listens, but elsewhere: on a port of the kernel's choice.
+    spec["command"] = serde_json::json!(["/app", "0"]);
+    spec["health"]["start_ms"] = serde_json::json!(3000);
+    stage.accepted(&spec).await;
+    let unit = stage.until("started", |unit| unit.instances.iter().any(|i| i.pid.is_some())).await;
+    let addr = unit.instances[0].addr;
+    answer_for_ever(TcpListener::bind(addr).unwrap());
+
+    let never_ready = |unit: &humdrum_model::unit::UnitStatus| {
+        assert!(unit.instances.iter().all(|i| i.state != InstanceState::Ready), "{unit:#?}");
+    };
+    let why = format!("port {} is answered by another program", addr.port());
+    let unit = stage
+        .until("told", |unit| {
+            never_ready(unit);
+            unit.problem.as_ref().is_some_and(|problem| problem.contains(&why))
+        })
+        .await;
+    assert_eq!(unit.instances[0].state, InstanceState::Starting, "{unit:#?}");
+    let unit = stage
+        .until("given up", |unit| {
+            never_ready(unit);
+            unit.instances.iter().any(|i| i.restarts > 0)
+        })
+        .await;
+    let how = unit.instances[0].last_exit.as_ref().unwrap();
+    assert!(how.starts_with("not ready within 3 s: ") && how.contains(&why), "{how}");
+    let problem = unit.problem.unwrap();
+    assert!(problem.contains("failed to start") && problem.contains(&why), "{problem}");
 }
