@@ -207,8 +207,10 @@ impl Registry {
         body: ByteStream,
     ) -> Result<u64, RegistryError> {
         check_name(repository)?;
-        // Bytes that a repository has are durable, so a link is enough.
+        // Bytes that a repository has are durable, so a link is enough, unless the disk or somebody altered them since: then
+        // what is published now takes their place.
         if let Some(holder) = self.holders(digest, 1).await?.first()
+            && self.blobs().verify(digest).await?
             && let Some(size) = self.mount(holder, repository, digest).await?
         {
             return Ok(size);

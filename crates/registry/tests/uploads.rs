@@ -312,3 +312,50 @@ async fn ranges_conditions_and_deletes() {
     server.push_blob("shop", &bytes).await;
     assert_eq!(server.get(&path).await.expect(200).body, bytes);
 }
+
+/// One byte of a blob's file becomes another; its length stays.
+fn alter(root: &std::path::Path, digest: &str) {
+    let hex = digest.strip_prefix("sha256:").unwrap();
+    let path = root.join("sha256").join(&hex[..2]).join(hex);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn an_altered_blob_is_mended_by_publishing_it_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = humdrum_registry::Registry::open(folder.path(), server::policy()).unwrap();
+    let source = folder.path().join("layer");
+    std::fs::write(&source, "layer").unwrap();
+    let digest: humdrum_store::blobs::BlobDigest = sha256(b"layer").parse().unwrap();
+    let read =
+        async |repository: &str| registry.blob_bytes(repository, &digest, 100).await.unwrap();
+    for (repository, from_file) in
+        [("shop", true), ("shop", true), ("shop", false), ("other", true)]
+    {
+        if from_file {
+            registry.put_blob_file(repository, &source, &digest).await.unwrap();
+        } else {
+            registry.put_blob(repository, "layer".into()).await.unwrap();
+        }
+        assert_eq!(read(repository).await, "layer", "{repository}");
+        alter(folder.path(), digest.as_str());
+        assert_eq!(read("shop").await, "mayer");
+    }
+    // A file that is gone altogether is no different.
+    let hex = digest.hex();
+    std::fs::remove_file(folder.path().join("sha256").join(&hex[..2]).join(hex)).unwrap();
+    registry.put_blob("shop", "layer".into()).await.unwrap();
+    assert_eq!((read("shop").await, read("other").await), ("layer".into(), "layer".into()));
+}
+
+#[tokio::test]
+async fn an_altered_blob_is_mended_by_an_upload() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    let digest = server.push_blob("shop", b"layer").await;
+    alter(folder.path(), &digest);
+    server.push_blob("shop", b"layer").await;
+    assert_eq!(server.get(&format!("/v2/shop/blobs/{digest}")).await.expect(200).body, "layer");
+}

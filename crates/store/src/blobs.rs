@@ -56,6 +56,8 @@ pub trait Blobs: Send + Sync {
     fn cancel<'a>(&'a self, id: &'a UploadId) -> BlobWork<'a, ()>;
     /// The size of a blob in bytes, when it is here.
     fn stat<'a>(&'a self, digest: &'a BlobDigest) -> BlobWork<'a, Option<u64>>;
+    /// Whether the bytes are here and still have their digest; reads all of them.
+    fn verify<'a>(&'a self, digest: &'a BlobDigest) -> BlobWork<'a, bool>;
     /// Streams a range of a blob; the range must lie inside it.
     fn open<'a>(&'a self, digest: &'a BlobDigest, range: Range<u64>) -> BlobWork<'a, ByteStream>;
     /// Takes the bytes out of reach, at once; `false` when there were none. [`Blobs::free`] gives the room back. A loss of power may

@@ -124,3 +124,40 @@ fn a_canary_is_forecast_before_it_starts() {
     assert!(production["ladder"]["stages"][0]["detects"].as_f64().unwrap() > 1.0, "{production}");
     assert!(lines[1]["id"].as_str().unwrap().starts_with("s-"), "{ran:?}");
 }
+
+#[test]
+fn an_altered_blob_is_mended_by_shipping_again() {
+    let (stage, control, digest) = published();
+    let (layer, whole) = alter_layer(&stage, &digest);
+    let id = stage.run(&["ship", "--no-wait", "--json"]).ok().json()["id"].clone();
+    let published = until(|| {
+        let ship = stage.run(&["status", "--json"]).ok().json()["ships"][0].clone();
+        (ship["id"] == id && ship["digest"] == digest.as_str()).then_some(())
+    });
+    assert!(published.is_some(), "the same commit is published again");
+    assert_eq!(std::fs::read(layer).unwrap(), whole);
+    control.kill();
+    // Without control the content is read from the files.
+    let verified = stage.run(&["verify", &format!("shop@{digest}"), "--json"]).ok().json();
+    let checks = verified["checks"].as_array().unwrap();
+    assert!(checks.iter().any(|check| check["name"] == "content"), "{verified}");
+}
+
+/// Changes the last byte of the file of the image's first layer, as a bad disk or a curious person would, and answers its path and
+/// former content.
+fn alter_layer(stage: &Stage, image: &str) -> (std::path::PathBuf, Vec<u8>) {
+    let layout = stage.path().join("layout");
+    stage.run(&["build", "--output", layout.to_str().unwrap()]).ok();
+    let read = |digest: &str| {
+        let path = layout.join("blobs").join(digest.replace(':', "/"));
+        serde_json::from_slice::<serde_json::Value>(&std::fs::read(path).unwrap()).unwrap()
+    };
+    let layer = read(image)["layers"][0]["digest"].as_str().unwrap().to_owned();
+    let hex = layer.strip_prefix("sha256:").unwrap();
+    let path = stage.data().join("registry/sha256").join(&hex[..2]).join(hex);
+    let whole = std::fs::read(&path).unwrap();
+    let mut altered = whole.clone();
+    *altered.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, altered).unwrap();
+    (path, whole)
+}

@@ -137,6 +137,11 @@ impl Blobs for FileBlobs {
         }))
     }
 
+    fn verify<'a>(&'a self, digest: &'a BlobDigest) -> BlobWork<'a, bool> {
+        let (path, digest) = (self.path(digest), digest.clone());
+        Box::pin(blocking(move || intact(&path, &digest)))
+    }
+
     fn open<'a>(&'a self, digest: &'a BlobDigest, range: Range<u64>) -> BlobWork<'a, ByteStream> {
         let (path, digest) = (self.path(digest), digest.clone());
         Box::pin(read::open(path, digest, range))
@@ -177,7 +182,7 @@ fn settle(mut writer: Writer, target: &Path, expected: BlobDigest) -> Result<u64
     }
     let size = writer.offset();
     make_parent(target)?;
-    if fs::metadata(target).is_ok_and(|meta| meta.len() == size) {
+    if intact(target, &expected)? {
         // The same content is here and was synced before its rename; only that rename may still be on its way to the disk.
         writer.discard()?;
     } else {
@@ -186,6 +191,28 @@ fn settle(mut writer: Writer, target: &Path, expected: BlobDigest) -> Result<u64
     }
     sync_parent(target)?;
     Ok(size)
+}
+
+/// Whether a blob's file is there with the content that its name promises. A damaged one is told to the log: the disk, or
+/// somebody, changed it.
+fn intact(path: &Path, expected: &BlobDigest) -> Result<bool, BlobError> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(fails(path)(error)),
+    };
+    match session::hash(&mut file, expected.algorithm()) {
+        Ok(found) if found == *expected => Ok(true),
+        Ok(found) => {
+            tracing::warn!(path = %path.display(), %found, "a blob was altered on disk");
+            Ok(false)
+        }
+        // A sector that cannot be read is damage like any other.
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "a blob cannot be read any more");
+            Ok(false)
+        }
+    }
 }
 
 fn make_parent(target: &Path) -> Result<(), BlobError> {

@@ -177,13 +177,7 @@ impl Writer {
             return Ok(hash.finish());
         }
         self.file.seek(SeekFrom::Start(0)).map_err(fails(&self.path))?;
-        let (mut hash, mut buffer) = (Hasher::new(algorithm), vec![0; BATCH]);
-        loop {
-            match self.file.read(&mut buffer).map_err(fails(&self.path))? {
-                0 => return Ok(hash.finish()),
-                n => hash.update(&buffer[..n]),
-            }
-        }
+        hash(&mut self.file, algorithm).map_err(fails(&self.path))
     }
 
     /// Makes what was written, and the name of the session, survive power loss.
@@ -213,6 +207,17 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         lock(&self.memory).hash = self.hash.take().map(|hash| (hash, self.offset));
+    }
+}
+
+/// The digest of what is left to read of a file.
+pub(super) fn hash(file: &mut File, algorithm: Algorithm) -> io::Result<BlobDigest> {
+    let (mut hash, mut buffer) = (Hasher::new(algorithm), vec![0; BATCH]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hash.finish()),
+            n => hash.update(&buffer[..n]),
+        }
     }
 }
 
