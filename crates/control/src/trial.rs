@@ -8,7 +8,7 @@ use humdrum_model::block::Block;
 use humdrum_model::judge::{
     self, Arm, BlockFold, Config, Judge, JudgeBlock, Metric, Outcome, Stage, Verdict,
 };
-use humdrum_model::report::spoken;
+use humdrum_model::report::{counted, spoken};
 use humdrum_model::rollout::plan::Step;
 use humdrum_model::rollout::{Command, JudgeSettings, Placement, Progress, Rollout, StageVerdict};
 use humdrum_model::route::WEIGHT_TOTAL;
@@ -273,8 +273,8 @@ impl Trial {
                 format!("INVALID so far: {why}; nothing passes, harm is still looked for.")
             }
             None => format!(
-                "{} blocks of {}, e={:.2}; enough to tell in {}.",
-                self.judge.blocks(),
+                "{} of {}, e={:.2}; enough to tell in {}.",
+                counted(self.judge.blocks(), "block"),
                 spoken(self.block_ms as i64),
                 self.judge.log_e().exp(),
                 left_ms.map_or_else(|| "an unknown time".into(), spoken)

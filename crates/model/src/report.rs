@@ -63,6 +63,11 @@ pub fn spoken(ms: i64) -> String {
     }
 }
 
+/// A number with what is counted: `1 block`, `2 blocks`.
+pub fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 /// Parts of [`crate::route::WEIGHT_TOTAL`] as percent: `5 %`, `0.5 %`.
 pub fn percent(weight: u32) -> String {
     let text = format!("{:.2}", f64::from(weight) / 100.0);
@@ -87,6 +92,7 @@ mod tests {
         for (ms, text) in cases {
             assert_eq!(spoken(ms), text);
         }
+        assert_eq!([0, 1, 2].map(|n| counted(n, "block")), ["0 blocks", "1 block", "2 blocks"]);
         assert_eq!(percent(500), "5 %");
         assert_eq!(percent(50), "0.5 %");
         assert_eq!(percent(10_000), "100 %");

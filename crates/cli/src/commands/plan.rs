@@ -11,6 +11,7 @@ use humdrum_model::hold::{Hold, HoldSubject};
 use humdrum_model::manifest::{
     EnvironmentPlan, FILE_NAME, Manifest, OnRegression, Parsed, Problem, Smoke, Strategy,
 };
+use humdrum_model::report::counted;
 use serde::Serialize;
 
 use self::forecast::{ASSUMED_ERROR_PERCENT, ASSUMED_RPS, Assumed, Ladder};
@@ -198,7 +199,11 @@ fn phases(manifest: &Manifest) -> Vec<Phase> {
         (None, true) => ", with the libraries they need from this host".into(),
         (None, false) => format!(", with {} and its libraries from this host", runtimes(manifest)),
     };
-    phases.push(phase("pack", format!("{}{base}", counted(build.files.len(), "path")), false));
+    phases.push(phase(
+        "pack",
+        format!("{}{base}", counted(build.files.len() as u64, "path")),
+        false,
+    ));
     phases.push(phase("evidence", "SBOM, provenance and signature beside the image".into(), false));
     phases
 }
@@ -316,7 +321,7 @@ fn show_environment(number: usize, environment: &Environment, ui: &Ui) {
     let host = environment.host.as_ref().map(|host| format!(" for {host}")).unwrap_or_default();
     let after =
         environment.after.as_ref().map(|after| format!(", after {after}")).unwrap_or_default();
-    let copies = counted(environment.instances as usize, "instance");
+    let copies = counted(u64::from(environment.instances), "instance");
     ui.line(format!(
         "{number}. {}  {port}{host}, {copies}{after}",
         ui.tone(Tone::Strong, &environment.name)
@@ -327,7 +332,7 @@ fn show_environment(number: usize, environment: &Environment, ui: &Ui) {
     if environment.smoke > 0 {
         ui.line(format!(
             "   smoke: {}, before any weight and again at 100 %",
-            counted(environment.smoke, "check")
+            counted(environment.smoke as u64, "check")
         ));
     }
     match &environment.ladder {
@@ -343,10 +348,6 @@ fn show_environment(number: usize, environment: &Environment, ui: &Ui) {
             forecast::span(environment.soak_s)
         ));
     }
-}
-
-fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn show_holds(holds: &Holds, ui: &Ui) {

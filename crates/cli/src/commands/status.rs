@@ -2,7 +2,7 @@
 
 use clap::Args;
 use humdrum_control::view::StatusView;
-use humdrum_model::report::percent;
+use humdrum_model::report::{counted, percent};
 
 use super::block_on;
 use crate::client::Client;
@@ -41,12 +41,12 @@ impl Status {
                     .map(|problem| format!("  ({problem})"))
                     .unwrap_or_default();
                 ui.line(format!(
-                    "  slot {}  {release}  {} of the traffic, {}/{} ready, {} restarts{problem}",
+                    "  slot {}  {release}  {} of the traffic, {}/{} ready, {}{problem}",
                     slot.slot,
                     percent(slot.weight),
                     slot.ready,
                     slot.wanted,
-                    slot.restarts
+                    counted(u64::from(slot.restarts), "restart")
                 ));
             }
             if let Some(problem) = &placement.problem {

@@ -102,7 +102,14 @@ impl<'a> Checker<'a> {
             Kind::Map(entries) => entries.as_slice(),
             // `dev:` with nothing behind it takes every default.
             _ if node.is_null() && required.is_empty() => &[],
-            _ => return self.wrong_kind(node, path, "a map"),
+            _ => {
+                let before = self.problems.len();
+                let null = self.wrong_kind(node, path, "a map");
+                if let Some(problem) = self.problems.get_mut(before) {
+                    problem.hint = problem.hint.take().or_else(|| key_hint(node, schema));
+                }
+                return null;
+            }
         };
         let properties = schema.properties();
         let others =
@@ -400,6 +407,12 @@ fn scalar_hint(text: &str, plain: bool, expected: &str) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// A key that was written as a value: `rollout: all_at_once` for `rollout: { all_at_once: {} }`.
+fn key_hint(node: &Node, schema: &Schema<'_>) -> Option<String> {
+    let Kind::Scalar { text, .. } = &node.kind else { return None };
+    schema.properties()?.contains_key(text.as_str()).then(|| format!("write `{{ {text}: {{}} }}`"))
 }
 
 /// What a missing key is for, in the words of its own documentation.

@@ -9,7 +9,7 @@ use super::settle::settle;
 use super::state::{Admission, Ended, Outcome, Paused, Placement, Rollout};
 use crate::name::Slot;
 use crate::release::ReleaseId;
-use crate::report::{Report, percent, spoken};
+use crate::report::{Report, counted, percent, spoken};
 
 /// Evidence is gathered within this, or the gate fails closed.
 pub(super) const GATE_MS: u64 = 60_000;
@@ -380,12 +380,16 @@ impl<'a> Draft<'a> {
         let former = self.state.stable;
         let took = ago(rollout.started, self.now);
         let release = &rollout.bundle.release;
+        // All at once there was no stage, so none is counted.
+        let judged = match rollout.verdicts.len() as u64 {
+            0 => String::new(),
+            stages => format!(", {} judged", counted(stages, "stage")),
+        };
         let report = Report::new([format!(
-            "Release {} (commit {}) serves all of {} after {took}, {} stages judged.",
+            "Release {} (commit {}) serves all of {} after {took}{judged}.",
             release.id,
             release.commit.short(),
-            self.state.id,
-            rollout.verdicts.len()
+            self.state.id
         )])
         .next(format!("humdrum rollback {}", self.state.id));
         self.push(Event::StableMoved { slot: rollout.slot });
