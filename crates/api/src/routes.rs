@@ -3,8 +3,9 @@
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 
-use crate::{App, token};
+use crate::{App, error, token};
 
+pub mod chain;
 pub mod explain;
 pub mod feed;
 pub mod holds;
@@ -18,7 +19,7 @@ pub mod traffic;
 pub mod verify;
 
 /// Largest request body: commands are small.
-const BODY_BYTES_MAX: usize = 1 << 20;
+pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// The endpoints of this crate.
 pub fn all(app: App) -> Router {
@@ -36,6 +37,7 @@ pub fn all(app: App) -> Router {
         .route("/api/v1/holds/lift", post(holds::lift))
         .route("/api/v1/explain/{*what}", get(explain::explain))
         .route("/api/v1/feed", get(feed::feed))
+        .route("/api/v1/chain", get(chain::chain))
         .route("/api/v1/recordings/{deployment}", get(recordings::recording))
         .route("/api/v1/verify/{repository}/{digest}", get(verify::verify))
         .route("/api/v1/logs/{*what}", get(logs::logs))
@@ -43,5 +45,10 @@ pub fn all(app: App) -> Router {
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
         .route_layer(middleware::from_fn_with_state(app.clone(), token::require))
         .with_state(app.clone());
-    Router::new().route("/healthz", get(status::healthz)).with_state(app).merge(guarded)
+    Router::new()
+        .route("/healthz", get(status::healthz))
+        .with_state(app)
+        .merge(guarded)
+        .method_not_allowed_fallback(error::no_such_method)
+        .fallback(error::no_such_path)
 }

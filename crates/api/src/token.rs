@@ -20,7 +20,7 @@ pub(crate) async fn require(State(app): State<App>, request: Request, next: Next
         "the token is not this installation's"
     };
     ApiError::new(401, "unauthenticated", what)
-        .hint("send `Authorization: Bearer …` with the token of the data folder's file `token`")
+        .why("every request but `/healthz` shows the token of this installation")
         .into_response()
 }
 

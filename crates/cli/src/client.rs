@@ -102,7 +102,7 @@ fn problem(answer: &Answer) -> Failure {
     let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
     let exit = match answer.status {
         401 | 403 => Exit::Refused,
-        404 | 422 | 400 => Exit::BadInput,
+        400 | 404 | 405 | 413 | 415 | 422 => Exit::BadInput,
         409 => Exit::Refused,
         503 => Exit::Unreachable,
         _ => Exit::Failed,
@@ -110,8 +110,11 @@ fn problem(answer: &Answer) -> Failure {
     let mut failure = Failure::new(
         exit,
         &text("code").unwrap_or_else(|| format!("http-{}", answer.status)),
-        text("title").unwrap_or_else(|| answer.text()),
+        text("what").unwrap_or_else(|| answer.text()),
     );
-    failure.next = text("hint");
+    let causes = body.get("why").and_then(Value::as_array);
+    failure.why =
+        causes.into_iter().flatten().filter_map(|w| w.as_str().map(str::to_owned)).collect();
+    failure.next = text("next");
     failure
 }

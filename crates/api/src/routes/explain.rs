@@ -1,7 +1,6 @@
 //! `GET /api/v1/explain/{what}`: why? `what` is `last`, a ship, a deployment, `service/environment`, a service or an environment.
 
-use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use humdrum_control::clock::now;
 use humdrum_control::view::{self, EndedView};
 use humdrum_control::watch::progress;
@@ -11,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ships;
 use crate::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Json, Path};
 
 /// The answer: cause, numbers, next command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -67,7 +66,7 @@ fn unknown(what: &str, placements: &[&Placement]) -> ApiError {
     } else {
         format!("known are: last, {}", known.join(", "))
     };
-    ApiError::new(404, "unknown", format!("`{what}` is not known; {known}")).hint("humdrum status")
+    ApiError::new(404, "unknown", format!("`{what}` is not known")).why(known)
 }
 
 /// What happened last anywhere: a rollout under way, else the one that ended last.
@@ -80,7 +79,9 @@ fn last(app: &App) -> Result<Why, ApiError> {
             .max((None, placement.history.last().map(|ended| ended.ended)))
     });
     newest.map(|placement| present(app, placement)).ok_or_else(|| {
-        ApiError::new(404, "nothing-yet", "nothing was shipped yet").hint("humdrum ship")
+        ApiError::new(404, "nothing-yet", "nothing was shipped yet")
+            .why("no environment has seen a rollout")
+            .hint("humdrum ship")
     })
 }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::{Query, State};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use axum::extract::State;
+use humdrum_control::store::FeedRow;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Json, Query};
 
 /// Longest wait for an event, ms.
 const WAIT_MAX_MS: u64 = 30_000;
@@ -24,7 +24,10 @@ pub struct Ask {
     wait_ms: u64,
 }
 
-pub async fn feed(State(app): State<App>, Query(ask): Query<Ask>) -> Result<Json<Value>, ApiError> {
+pub async fn feed(
+    State(app): State<App>,
+    Query(ask): Query<Ask>,
+) -> Result<Json<Vec<Row>>, ApiError> {
     let limit = ask.limit.unwrap_or(LIMIT_MAX).clamp(1, LIMIT_MAX);
     let mut changes = app.engine.changes();
     let mut rows = app.engine.store().feed(ask.after, limit).await?;
@@ -33,12 +36,38 @@ pub async fn feed(State(app): State<App>, Query(ask): Query<Ask>) -> Result<Json
         let _ = tokio::time::timeout(wait, changes.changed()).await;
         rows = app.engine.store().feed(ask.after, limit).await?;
     }
-    let row = |row: humdrum_control::store::FeedRow| {
-        let body: Value = serde_json::from_str(&row.body).unwrap_or(Value::Null);
-        json!({
-            "pos": row.pos, "run": row.run, "seq": row.seq, "epoch": row.epoch, "kind": row.kind, "actor": row.actor,
-            "at_ms": row.at_ms, "body": body, "prev_hash": row.prev_hash, "hash": row.hash,
-        })
-    };
-    Ok(Json(Value::Array(rows.into_iter().map(row).collect())))
+    Ok(Json(rows.into_iter().map(Row::of).collect()))
+}
+
+/// An event. `body` has the very bytes that were stored and hashed.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    pos: u64,
+    run: String,
+    seq: u64,
+    epoch: u64,
+    kind: String,
+    actor: String,
+    at_ms: i64,
+    body: Option<Box<RawValue>>,
+    prev_hash: String,
+    hash: String,
+}
+
+impl Row {
+    fn of(row: FeedRow) -> Self {
+        Self {
+            pos: row.pos,
+            run: row.run,
+            seq: row.seq,
+            epoch: row.epoch,
+            kind: row.kind,
+            actor: row.actor,
+            at_ms: row.at_ms,
+            // What is no JSON was not written by control; `/api/v1/chain` shows it as it is.
+            body: RawValue::from_string(row.body).ok(),
+            prev_hash: row.prev_hash,
+            hash: row.hash,
+        }
+    }
 }

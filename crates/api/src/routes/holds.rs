@@ -1,6 +1,5 @@
 //! `/api/v1/holds`: what may not be deployed, by whom, why.
 
-use axum::Json;
 use axum::extract::State;
 use humdrum_model::hold::{Hold, HoldCommand, HoldSubject};
 use humdrum_model::run::{Command, HOLDS_RUN};
@@ -10,7 +9,7 @@ use serde_json::Value;
 use super::placements::{Wish, answer};
 use super::status;
 use crate::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Json};
 
 /// A hold to place or to lift.
 #[derive(Debug, Clone, Serialize, Deserialize)]

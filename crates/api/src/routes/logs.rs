@@ -1,11 +1,11 @@
 //! `GET /api/v1/logs/{what}?lines=N`: what a build said (`s-…`), or the instances of a service (`service/environment`).
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use humdrum_model::name::{EnvName, PlacementId, ServiceName, Slot};
 use serde::Deserialize;
 
 use crate::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Path, Query};
 
 const LINES_MAX: u32 = 10_000;
 
@@ -22,11 +22,15 @@ pub async fn logs(
 ) -> Result<String, ApiError> {
     let lines = ask.lines.unwrap_or(200).min(LINES_MAX);
     if what.starts_with("s-") || what.starts_with("d-") {
-        return app.logs.read(&what, lines).await.map_err(|why| ApiError::new(404, "no-log", why));
+        return app
+            .logs
+            .read(&what, lines)
+            .await
+            .map_err(|why| ApiError::new(404, "no-log", format!("`{what}` has no log")).why(why));
     }
     let bad = || {
-        ApiError::new(404, "unknown", format!("`{what}` is neither a ship nor service/environment"))
-            .hint("humdrum status")
+        ApiError::new(404, "unknown", format!("`{what}` has no log"))
+            .why("it is neither a ship, a deployment nor service/environment")
     };
     let (service, environment) = what.split_once('/').ok_or_else(bad)?;
     let service = ServiceName::new(service).map_err(|_| bad())?;

@@ -1,7 +1,6 @@
 //! `/api/v1/placements/{service}/{environment}`: a service in an environment, and what people may ask of it.
 
-use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use humdrum_control::clock::now;
 use humdrum_control::engine::Answer;
 use humdrum_control::view::{self, PlacementView};
@@ -13,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Json, Path};
 
 /// A person's wish: who, why, and a key under which a repeated request is the same wish.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,7 +34,10 @@ impl Wish {
 
 /// Why the path names no placement.
 pub(crate) fn named(service: &str, environment: &str) -> Result<PlacementId, ApiError> {
-    let bad = |error: humdrum_model::name::NameError| ApiError::new(422, "name", error.to_string());
+    let bad = |error: humdrum_model::name::NameError| {
+        ApiError::new(422, "name", error.to_string())
+            .why("the path names a service and an environment")
+    };
     Ok(PlacementId {
         service: ServiceName::new(service).map_err(bad)?,
         environment: EnvName::new(environment).map_err(bad)?,
@@ -54,8 +56,7 @@ fn unknown(app: &App, id: &PlacementId) -> ApiError {
     } else {
         format!("known are: {}", known.join(", "))
     };
-    ApiError::new(404, "no-such-placement", format!("{id} is not known; {known}"))
-        .hint("humdrum status")
+    ApiError::new(404, "no-such-placement", format!("{id} is not known")).why(known)
 }
 
 /// `GET`: state, explanation, history.
@@ -136,7 +137,7 @@ pub(crate) fn answer(answer: Answer, subject: &str) -> Result<Json<Value>, ApiEr
         Answer::Refused(refusal) => Err(refusal.into()),
         Answer::NoSuchRun => {
             Err(ApiError::new(404, "no-such-run", format!("`{subject}` is not known"))
-                .hint("humdrum status"))
+                .why("nothing was shipped there yet"))
         }
     }
 }

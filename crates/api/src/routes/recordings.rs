@@ -1,11 +1,11 @@
 //! `GET /api/v1/recordings/{deployment}`: every block that a rollout's judge saw, as `humdrum judge replay` reads it.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::IntoResponse;
 use humdrum_control::{trial, view};
 
 use crate::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Path};
 
 pub async fn recording(
     State(app): State<App>,
@@ -19,5 +19,5 @@ pub async fn recording(
         }
     }
     Err(ApiError::new(404, "no-recording", format!("no judged rollout `{deployment}` is known"))
-        .hint("humdrum status"))
+        .why("only rollouts whose canary was judged have a recording"))
 }

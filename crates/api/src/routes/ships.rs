@@ -1,7 +1,6 @@
 //! `/api/v1/ships`: a commit on its way.
 
-use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use humdrum_control::clock::now;
 use humdrum_control::store::RunFilter;
@@ -11,7 +10,7 @@ use humdrum_model::ship::{Ship, ShipCommand, ShipRequest};
 
 use super::placements::{Wish, answer};
 use crate::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Json, Path};
 
 /// Ships in a list.
 const LIST_MAX: u32 = 100;
@@ -26,7 +25,8 @@ pub async fn create(
             422,
             "repository",
             format!("`{}` is not an absolute path", request.repository),
-        ));
+        )
+        .why("control has a working folder of its own"));
     }
     let id = format!("s-{:016x}", rand::random::<u64>());
     let ship = Ship::new(id.clone(), request, now());
@@ -72,11 +72,12 @@ pub async fn show(
 pub(crate) async fn find(app: &App, id: &str) -> Result<ShipView, ApiError> {
     let unknown = || {
         ApiError::new(404, "no-such-ship", format!("no ship `{id}` is known"))
-            .hint("humdrum status")
+            .why("no ship with this id was accepted on this data folder")
     };
     let row = app.engine.store().run(id.into()).await?.ok_or_else(unknown)?;
-    let state = RunState::read(row.state_version, &row.state)
-        .map_err(|error| ApiError::new(500, "state", error.to_string()))?;
+    let state = RunState::read(row.state_version, &row.state).map_err(|error| {
+        ApiError::new(500, "state", "the ship cannot be read").why(error.to_string())
+    })?;
     view::as_ship(&state).map(|ship| view::ship(ship, now())).ok_or_else(unknown)
 }
 

@@ -1,6 +1,5 @@
 //! `GET /api/v1/status` and `GET /healthz`.
 
-use axum::Json;
 use axum::extract::State;
 use humdrum_control::clock::now;
 use humdrum_control::view::{self, StatusView};
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::ships;
 use crate::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Json};
 
 /// Ships that the overview names.
 const SHIPS: usize = 20;

@@ -1,7 +1,6 @@
 //! `GET /api/v1/placements/{service}/{environment}/traffic`: what the edge counted there in the last minutes.
 
-use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use humdrum_control::clock::now_ms;
 use humdrum_model::block::Block;
 use humdrum_model::judge::{Measured, measured};
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::placements;
 use crate::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Json, Path};
 
 /// How far back: long enough to be steady, short enough to be about now.
 const WINDOW_MS: i64 = 5 * 60_000;

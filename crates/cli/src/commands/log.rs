@@ -1,6 +1,9 @@
-//! `humdrum log`: what a build said, or what the instances of a service say, once or as it comes.
+//! `humdrum log`: what a build said, or what the instances of a service say, once or as it comes; and the chain of all events.
+
+mod chain;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -25,13 +28,20 @@ const LINES_MAX: u32 = 10_000;
 #[derive(Debug, Args)]
 pub(crate) struct Log {
     /// A ship (s-…), a deployment (d-…), service/environment, or `last` for the newest ship.
-    what: String,
+    #[arg(required_unless_present_any = ["verify", "export"])]
+    what: Option<String>,
     /// How many of the last lines.
     #[arg(long, short = 'n', value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=LINES_MAX as i64))]
     lines: u32,
     /// Go on until the ship is over, or until Ctrl-C.
     #[arg(long, short)]
     follow: bool,
+    /// Check that no event was changed, removed or moved: of this installation, or of an exported FILE (`-` is standard input).
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with_all = ["what", "follow", "lines", "export"])]
+    verify: Option<Option<PathBuf>>,
+    /// Write every event to FILE (`-` is standard output), one JSON line each, checked on the way.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["what", "follow", "lines"])]
+    export: Option<PathBuf>,
 }
 
 /// One line of an instance, as its shim wrote it.
@@ -47,11 +57,17 @@ struct Line<'a> {
 
 impl Log {
     pub(crate) fn run(self, places: &Places, ui: &Ui) -> Outcome {
+        match (&self.verify, &self.export) {
+            (Some(Some(file)), _) => return chain::verify_file(file, ui),
+            (Some(None), _) => return chain::verify(&Client::of(places)?, ui),
+            (None, Some(file)) => return chain::export(&Client::of(places)?, file, ui),
+            (None, None) => {}
+        }
         let client = Client::of(places)?;
         block_on(async {
-            let what = match self.what.as_str() {
-                "last" => last(&client).await?,
-                other => named(other)?,
+            let what = match self.what.as_deref() {
+                None | Some("last") => last(&client).await?,
+                Some(other) => named(other)?,
             };
             let text = ask(&client, &what, self.lines).await?;
             let mut seen = ordered(&text);

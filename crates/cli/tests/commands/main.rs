@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
 
+mod api;
 mod build;
 mod docs;
 mod doctor;
 mod errors;
 mod init;
 mod judge;
+mod log;
 mod plan;
 mod ship;
 mod sim;
