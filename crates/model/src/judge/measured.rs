@@ -91,8 +91,9 @@ mod tests {
 
     #[test]
     fn the_newest_blocks_give_rate_and_errors() {
+        type Case = (&'static [(i64, &'static str)], Option<(f64, f64)>);
         #[rustfmt::skip]
-        let cases: [(&[(i64, &str)], Option<(f64, f64)>); 8] = [
+        let cases: [Case; 8] = [
             // blocks (start in s, cells)                               requests/s, errors per request
             (&[],                                                        None),
             (&[(10, "")],                                                None),
