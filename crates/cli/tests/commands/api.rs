@@ -54,8 +54,9 @@ fn every_refusal_is_a_problem_document() {
     let wrong = "authorization: Bearer 0000";
     let hold = "/api/v1/holds";
     let large = format!("\"{}\"", "x".repeat(2 << 20));
+    type Case<'a> = (&'a str, &'a str, &'a [&'a str], &'a str, u16, &'a str);
     #[rustfmt::skip]
-    let cases: &[(&str, &str, &[&str], &str, u16, &str)] = &[
+    let cases: &[Case<'_>] = &[
         // method   path                              headers         body       status  code
         ("POST",   hold,                              &[token, json], "{",        400, "bad-json"),
         ("POST",   hold,                              &[token, json], "{}",       422, "body"),
