@@ -15,6 +15,7 @@ pub mod purl;
 pub mod referrer;
 pub mod sbom;
 pub mod secret;
+pub mod scan;
 pub mod statement;
 pub mod trust;
 pub mod verify;
