@@ -21,6 +21,7 @@ pub(crate) mod log;
 pub(crate) mod plan;
 pub(crate) mod role;
 pub(crate) mod rollback;
+pub(crate) mod scan;
 pub(crate) mod ship;
 pub(crate) mod sim;
 pub(crate) mod status;
@@ -64,6 +65,8 @@ pub(crate) enum Command {
     Approve(approve::Approve),
     /// Verify an artifact's signature, SBOM and provenance, offline.
     Verify(verify::Verify),
+    /// Look into a folder or an image: packages with licences, and a bill of materials in CycloneDX or SPDX.
+    Scan(scan::Scan),
     /// Build a commit into an image, here; `--verify` builds twice and compares.
     Build(build::Build),
     /// Run the judge on recorded blocks, or export a rollout's.
@@ -100,6 +103,7 @@ pub(crate) fn run(command: Command, places: &Places, ui: &Ui) -> Outcome {
         Command::Unhold(command) => command.run(places, ui),
         Command::Approve(command) => command.run(places, ui),
         Command::Verify(command) => command.run(places, ui),
+        Command::Scan(command) => command.run(places, ui),
         Command::Build(command) => command.run(places, ui),
         Command::Judge(command) => command.run(places, ui),
         Command::Log(command) => command.run(places, ui),

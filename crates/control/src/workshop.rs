@@ -11,6 +11,7 @@ use crate::Pending;
 
 pub mod local;
 mod publish;
+mod scan;
 
 /// Makes artifacts. Both calls may be repeated: the same commit gives the same artifact.
 pub trait Workshop: Send + Sync {

@@ -4,6 +4,8 @@
 //! said: in `compositions` for programs and in `metadata.properties` for people.
 
 pub mod cyclonedx;
+pub mod scanned;
+pub mod spdx;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +15,7 @@ use jiff::Timestamp;
 use crate::ecosystem::{self, Hash, LockError, LockGraph, Package, Scope, SourceFile};
 use crate::material::{BaseImage, HostFile, HostPackage};
 use crate::purl::{self, Parts, PurlError};
+use crate::scan::image::ImageFacts;
 use cyclonedx::{
     Bom, Component, Composition, Dependency, ExternalReference, Lifecycle, Metadata, Property,
     Tools,
@@ -31,6 +34,8 @@ pub struct SbomInput<'a> {
     pub files: &'a [SourceFile<'a>],
     pub host_files: &'a [HostFile],
     pub base: Option<&'a BaseImage>,
+    /// What a scan of the base image found; without it the document says that its contents are not listed.
+    pub base_contents: Option<&'a ImageFacts>,
 }
 
 /// Why no bill of materials can be written.
@@ -51,13 +56,24 @@ pub fn sbom(input: &SbomInput<'_>) -> Result<Bom, SbomError> {
     }
     parts.add_host_files(input.host_files)?;
     if let Some(base) = input.base {
-        parts.add_base(base)?;
+        parts.add_base(base, input.base_contents)?;
     }
     parts.notes.extend(not_read.iter().cloned());
     if !not_read.is_empty() {
         parts.root_known = false;
     }
-    Ok(parts.finish(input, root(input)?))
+    let about =
+        About { time: input.commit_time, phase: "build", humdrum_version: input.humdrum_version };
+    Ok(parts.finish(about, root(input)?))
+}
+
+/// What the head of a document tells beside its subject.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    time: Timestamp,
+    /// CycloneDX's name of the moment in a product's life: `build`, `post-build`.
+    phase: &'static str,
+    humdrum_version: &'a str,
 }
 
 /// The parts of the document while it is put together; keys are `bom-ref`s.
@@ -93,9 +109,12 @@ impl Default for Materials {
 
 impl Materials {
     fn add_lock(&mut self, lock: &LockGraph, input: &SbomInput<'_>) {
+        self.add_lock_graph(lock, |package| reference(package, input));
+    }
+
+    fn add_lock_graph(&mut self, lock: &LockGraph, reference: impl Fn(&Package) -> String) {
         let graph = &lock.graph;
-        let references: Vec<String> =
-            graph.packages.iter().map(|package| reference(package, input)).collect();
+        let references: Vec<String> = graph.packages.iter().map(reference).collect();
         for (package, reference) in graph.packages.iter().zip(&references) {
             let fresh = component(package, reference, &lock.path);
             match self.components.entry(reference.clone()) {
@@ -154,11 +173,17 @@ impl Materials {
         Ok(())
     }
 
-    fn add_base(&mut self, base: &BaseImage) -> Result<(), PurlError> {
+    fn add_base(
+        &mut self,
+        base: &BaseImage,
+        contents: Option<&ImageFacts>,
+    ) -> Result<(), PurlError> {
         let purl = base.purl()?;
-        self.opaque.insert(purl.clone());
-        self.notes
-            .insert(format!("the contents of the base image `{}` are not listed", base.reference));
+        if contents.is_none() {
+            self.opaque.insert(purl.clone());
+            let name = &base.reference;
+            self.notes.insert(format!("the contents of the base image `{name}` are not listed"));
+        }
         self.add_opaque(Component {
             kind: "container",
             bom_ref: Some(purl.clone()),
@@ -166,9 +191,14 @@ impl Materials {
             version: Some(base.digest.to_string()),
             scope: Some("required"),
             hashes: vec![sha256(&base.digest)],
-            purl: Some(purl),
+            purl: Some(purl.clone()),
             ..Component::default()
         });
+        if let Some(contents) = contents {
+            let listed = self.add_scanned(contents);
+            self.unknown.remove(&purl);
+            self.needs.entry(purl).or_default().extend(listed);
+        }
         Ok(())
     }
 
@@ -180,7 +210,7 @@ impl Materials {
         self.components.insert(reference, component);
     }
 
-    fn finish(self, input: &SbomInput<'_>, root: Component) -> Bom {
+    fn finish(self, about: About<'_>, root: Component) -> Bom {
         let compositions = self.compositions(root.bom_ref.clone().unwrap_or_default());
         let root_entry = Dependency {
             reference: root.bom_ref.clone().unwrap_or_default(),
@@ -196,9 +226,9 @@ impl Materials {
             serial_number: None,
             version: 1,
             metadata: Metadata {
-                timestamp: input.commit_time.to_string(),
-                lifecycles: vec![Lifecycle { phase: "build" }],
-                tools: Tools { components: vec![tool(input.humdrum_version)] },
+                timestamp: about.time.to_string(),
+                lifecycles: vec![Lifecycle { phase: about.phase }],
+                tools: Tools { components: vec![tool(about.humdrum_version)] },
                 component: root,
                 properties: self
                     .notes
@@ -315,6 +345,7 @@ fn component(package: &Package, reference: &str, lock: &str) -> Component {
         }),
         hashes: package.hashes.iter().map(hash).collect(),
         purl: Some(reference.to_owned()),
+        licenses: vec![],
         external_references: package
             .distributions
             .iter()

@@ -45,6 +45,7 @@ fn describe(
         files: &files,
         host_files,
         base,
+        base_contents: None,
     };
     sbom(&input).unwrap().to_bytes()
 }

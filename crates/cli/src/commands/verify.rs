@@ -1,6 +1,6 @@
 //! `humdrum verify`: an image's bytes, signature, SBOM and provenance, checked anew and offline. Each demand is one line with its reason.
 
-mod layout;
+pub(super) mod layout;
 mod stored;
 
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ enum Subject {
 
 /// Which image of several.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Pick {
+pub(super) enum Pick {
     Only,
     Tag(String),
     Digest(Digest),
@@ -251,7 +251,7 @@ fn read_subject(text: &str) -> Result<Subject, Failure> {
 }
 
 /// `NAME@sha256:…`, `NAME:tag` or `NAME`.
-fn split(text: &str) -> Result<(&str, Pick), String> {
+pub(super) fn split(text: &str) -> Result<(&str, Pick), String> {
     if let Some((name, digest)) = text.split_once('@') {
         return Digest::new(digest)
             .map(|digest| (name, Pick::Digest(digest)))

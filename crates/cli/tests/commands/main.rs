@@ -11,6 +11,7 @@ mod init;
 mod judge;
 mod log;
 mod plan;
+mod scan;
 mod ship;
 mod sim;
 mod stage;

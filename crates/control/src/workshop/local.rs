@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use humdrum_build::base_image::LAYER_NAME;
 use humdrum_build::builder::{BuildError, BuildRequest, Builder};
 use humdrum_build::image::Built;
 use humdrum_build::log::{LogSink, Phase};
@@ -16,11 +17,13 @@ use humdrum_build::sandbox::settings::HostSettings;
 use humdrum_build::toolchain;
 use humdrum_evidence::key::PrivateKey;
 use humdrum_evidence::provenance::BuilderMode;
+use humdrum_evidence::scan::image::ImageFacts;
 use humdrum_model::manifest::{FILE_NAME, Manifest};
 use humdrum_model::report::Report;
 use humdrum_model::ship::{BuildFacts, BuildFailure, EnvStop, ShipRequest};
 use tokio::sync::Semaphore;
 
+use super::scan::{Layers, LayersError};
 use super::{Logs, Promoted, Workshop, publish};
 use crate::Pending;
 use crate::artifacts::Artifacts;
@@ -46,6 +49,7 @@ pub struct Local {
     version: &'static str,
     outputs: PathBuf,
     logs: PathBuf,
+    layers: Layers,
     turn: Semaphore,
 }
 
@@ -61,7 +65,9 @@ impl Local {
         logs: PathBuf,
     ) -> Self {
         let outputs = folder.join("outputs");
-        Self { builder, artifacts, key, mode, version, outputs, logs, turn: Semaphore::new(BUILDS) }
+        let layers = Layers::new(folder.join("scans"));
+        let turn = Semaphore::new(BUILDS);
+        Self { builder, artifacts, key, mode, version, outputs, logs, layers, turn }
     }
 
     async fn build_one(
@@ -98,10 +104,27 @@ impl Local {
         result
     }
 
+    fn base_contents(&self, built: &Built) -> Result<Option<ImageFacts>, LayersError> {
+        if built.materials.base.is_none() {
+            return Ok(None);
+        }
+        let base = built.layers.iter().filter(|layer| layer.name == LAYER_NAME);
+        self.layers.image(base).map(Some)
+    }
+
     async fn publish(&self, request: &ShipRequest, made: Made) -> Result<BuildFacts, BuildFailure> {
         let key = tokio::task::block_in_place(|| (self.key)());
         let key =
             key.map_err(|why| fail("signing-key", format!("{why}."), Some("humdrum doctor")))?;
+        let base_contents = tokio::task::block_in_place(|| self.base_contents(&made.built));
+        let base_contents = base_contents.map_err(|error| {
+            let what = format!("The base image could not be looked into: {error}.");
+            fail(
+                "base-contents",
+                what,
+                Some("check that `build.base` names an image of Linux layers"),
+            )
+        })?;
         let input = publish::Input {
             built: &made.built,
             facts: &made.facts,
@@ -112,6 +135,7 @@ impl Local {
             mode: &self.mode,
             version: self.version,
             key: &key,
+            base_contents: base_contents.as_ref(),
         };
         let published = publish::publish(self.artifacts.as_ref(), &input).await;
         let published = published.map_err(|error| {

@@ -13,6 +13,7 @@ use humdrum_evidence::material::{BaseImage, HostFile, HostPackage, PackageManage
 use humdrum_evidence::provenance::{self, BuilderMode, Toolchain};
 use humdrum_evidence::referrer::{Descriptor, referrer};
 use humdrum_evidence::sbom::{SbomInput, sbom};
+use humdrum_evidence::scan::image::ImageFacts;
 use humdrum_evidence::statement::ResourceDescriptor;
 use humdrum_evidence::{bundle, sbom::SbomError};
 use humdrum_model::name::Digest;
@@ -35,6 +36,8 @@ pub(super) struct Input<'a> {
     pub(super) mode: &'a BuilderMode,
     pub(super) version: &'static str,
     pub(super) key: &'a PrivateKey,
+    /// What the base image holds, when there is one.
+    pub(super) base_contents: Option<&'a ImageFacts>,
 }
 
 /// What is in the registry now.
@@ -158,6 +161,7 @@ fn statements(input: &Input<'_>) -> Result<Vec<(&'static str, Vec<u8>)>, Publish
         files: &files,
         host_files: &host_files,
         base: base.as_ref(),
+        base_contents: input.base_contents,
     })?;
     let key = input.key;
     let mut all = vec![

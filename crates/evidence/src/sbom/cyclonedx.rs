@@ -57,6 +57,9 @@ pub struct Component {
     pub scope: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hashes: Vec<Hash>,
+    /// One expression, or one name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub licenses: Vec<Licence>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purl: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -65,6 +68,21 @@ pub struct Component {
     pub components: Vec<Component>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub properties: Vec<Property>,
+}
+
+/// What a package says of its licence.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Licence {
+    /// A valid SPDX expression.
+    Expression(String),
+    /// Any other words: `BSD-like`.
+    License(NamedLicence),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct NamedLicence {
+    pub name: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -117,6 +135,27 @@ impl Bom {
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a bill of materials consists of texts and numbers")
     }
+}
+
+impl Licence {
+    /// Sorts a stated licence: a valid SPDX expression (also in the old form with `/` and in lower case) or a name.
+    pub fn of(stated: &str) -> Self {
+        match licence_expression(stated) {
+            Some(expression) => Self::Expression(expression),
+            None => Self::License(NamedLicence { name: stated.to_owned() }),
+        }
+    }
+}
+
+/// The SPDX expression that a package states, in canonical spelling; none when it states something else.
+///
+/// Source: SPDX specification 2.3, annex D; the lax forms are those that Cargo and npm packages still carry.
+pub fn licence_expression(stated: &str) -> Option<String> {
+    let lax = spdx::ParseMode::LAX;
+    let canonical = spdx::Expression::canonicalize(stated).ok()?;
+    let text = canonical.unwrap_or_else(|| stated.to_owned());
+    spdx::Expression::parse_mode(&text, lax).ok()?;
+    Some(text)
 }
 
 impl Property {

@@ -51,7 +51,54 @@ pub(super) fn read(folder: &Path, pick: &Pick) -> Result<Image, Failure> {
     Ok(Image { digest: image.digest.clone(), manifest: image.bytes.clone(), referrers, content })
 }
 
+/// What is needed to look into an image.
+pub(in crate::commands) struct Contents {
+    pub(in crate::commands) digest: Digest,
+    /// The configuration's own `created`, in RFC 3339.
+    pub(in crate::commands) created: Option<String>,
+    /// Digest and file of each layer, the lowest first.
+    pub(in crate::commands) layers: Vec<(Digest, PathBuf)>,
+}
+
+/// Finds the layers of an image in the layout at `folder`; an index of several platforms gives the first of Linux.
+pub(in crate::commands) fn contents(folder: &Path, pick: &Pick) -> Result<Contents, Failure> {
+    let layout = Layout::open(folder)?;
+    let picked = layout.pick(pick)?;
+    let image = match picked.document.get("manifests") {
+        Some(children) => layout.of_linux(children).unwrap_or(picked),
+        None => picked,
+    };
+    let malformed = |what: &str| {
+        let what = format!("the manifest {} in `{}` {what}", image.digest, folder.display());
+        Failure::new(Exit::BadInput, "no-image", what).next("humdrum verify oci:DIR")
+    };
+    let layers = image.document["layers"].as_array().ok_or_else(|| malformed("has no layers"))?;
+    let layers: Option<Vec<Digest>> = layers.iter().map(digest_of).collect();
+    let layers = layers.ok_or_else(|| malformed("names a layer without a sha256 digest"))?;
+    let config = digest_of(&image.document["config"])
+        .and_then(|digest| bounded(&layout.blob(&digest), MANIFEST_BYTES_MAX).ok())
+        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+        .unwrap_or(Value::Null);
+    Ok(Contents {
+        digest: image.digest.clone(),
+        created: config["created"].as_str().map(str::to_owned),
+        layers: layers
+            .into_iter()
+            .map(|digest| {
+                let path = layout.blob(&digest);
+                (digest, path)
+            })
+            .collect(),
+    })
+}
+
 impl<'a> Layout<'a> {
+    fn of_linux(&self, children: &Value) -> Option<&Entry> {
+        let linux = |child: &&Value| child["platform"]["os"].as_str() == Some("linux");
+        let child = children.as_array()?.iter().find(linux).and_then(digest_of)?;
+        self.entries.iter().find(|entry| entry.digest == child)
+    }
+
     fn open(folder: &'a Path) -> Result<Self, Failure> {
         let none = || {
             let what = format!("`{}` is not an OCI layout", folder.display());
