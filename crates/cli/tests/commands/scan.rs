@@ -66,7 +66,8 @@ fn a_tree_has_its_locks_and_its_installed_packages() {
         .write(".git/node_modules/left/package.json", r#"{"name":"left","version":"1.0.0"}"#);
     let subject = stage.repo().display().to_string();
     let bom = cyclonedx(&stage, &subject);
-    let expected = ["pkg:npm/%40hapi/boom@10.0.1", "pkg:npm/%40hapi/hoek@11.0.4", "pkg:pypi/idna@3.7"];
+    let expected =
+        ["pkg:npm/%40hapi/boom@10.0.1", "pkg:npm/%40hapi/hoek@11.0.4", "pkg:pypi/idna@3.7"];
     assert_eq!(purls(&bom), BTreeSet::from(expected.map(str::to_owned)));
     let needs = bom["dependencies"].as_array().unwrap();
     let boom = needs.iter().find(|entry| entry["ref"] == expected[0]).unwrap();
@@ -98,7 +99,8 @@ fn blob(layout: &Path, media_type: &str, bytes: &[u8]) -> Value {
 }
 
 fn layer(layout: &Path, files: &[(&str, &str)]) -> Value {
-    let mut archive = tar::Builder::new(flate2::write::GzEncoder::new(vec![], flate2::Compression::fast()));
+    let mut archive =
+        tar::Builder::new(flate2::write::GzEncoder::new(vec![], flate2::Compression::fast()));
     for (path, text) in files {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
@@ -113,19 +115,31 @@ fn layer(layout: &Path, files: &[(&str, &str)]) -> Value {
 fn an_image_shows_what_a_container_sees() {
     let stage = Stage::new();
     let layout = stage.path().join("layout");
-    let lower = layer(&layout, &[
-        ("etc/os-release", "ID=alpine\nVERSION_ID=3.20.1\n"),
-        ("lib/apk/db/installed", "P:musl\nV:1.2.5-r0\nA:x86_64\nL:MIT\no:musl\n"),
-        ("app/node_modules/gone/package.json", r#"{"name":"gone","version":"1.0.0"}"#),
-    ]);
-    let upper = layer(&layout, &[
-        ("app/node_modules/.wh.gone", ""),
-        ("usr/lib/python3/x-2.dist-info/METADATA", "Name: X\nVersion: 2\n"),
-    ]);
-    let config = json!({ "created": "2026-03-01T12:00:00Z", "architecture": "amd64", "os": "linux" });
-    let config = blob(&layout, "application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
+    let lower = layer(
+        &layout,
+        &[
+            ("etc/os-release", "ID=alpine\nVERSION_ID=3.20.1\n"),
+            ("lib/apk/db/installed", "P:musl\nV:1.2.5-r0\nA:x86_64\nL:MIT\no:musl\n"),
+            ("app/node_modules/gone/package.json", r#"{"name":"gone","version":"1.0.0"}"#),
+        ],
+    );
+    let upper = layer(
+        &layout,
+        &[
+            ("app/node_modules/.wh.gone", ""),
+            ("usr/lib/python3/x-2.dist-info/METADATA", "Name: X\nVersion: 2\n"),
+        ],
+    );
+    let config =
+        json!({ "created": "2026-03-01T12:00:00Z", "architecture": "amd64", "os": "linux" });
+    let config =
+        blob(&layout, "application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
     let manifest = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config, "layers": [lower, upper] });
-    let manifest = blob(&layout, "application/vnd.oci.image.manifest.v1+json", manifest.to_string().as_bytes());
+    let manifest = blob(
+        &layout,
+        "application/vnd.oci.image.manifest.v1+json",
+        manifest.to_string().as_bytes(),
+    );
     std::fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
     let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
     std::fs::write(layout.join("index.json"), index.to_string()).unwrap();
@@ -138,11 +152,16 @@ fn an_image_shows_what_a_container_sees() {
     assert_eq!(bom["metadata"]["component"]["version"], manifest["digest"]);
 
     // What is broken is named with its place.
-    let file = layout.join("blobs/sha256").join(upper["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap());
+    let file = layout
+        .join("blobs/sha256")
+        .join(upper["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap());
     std::fs::write(&file, b"PK no layer").unwrap();
     let ran = stage.run(&["scan", &subject]);
     assert_eq!(ran.code, 2, "{ran:?}");
-    assert!(ran.err.contains("neither tar, gzip nor zstd") && ran.err.contains("humdrum verify"), "{ran:?}");
+    assert!(
+        ran.err.contains("neither tar, gzip nor zstd") && ran.err.contains("humdrum verify"),
+        "{ran:?}"
+    );
     let ran = stage.run(&["scan", "oci:/nowhere"]);
     assert!(ran.code == 2 && ran.err.contains("is not an OCI layout"), "{ran:?}");
     let ran = stage.run(&["scan", "nowhere"]);
