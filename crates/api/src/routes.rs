@@ -8,6 +8,7 @@ use crate::{App, error, token};
 pub mod chain;
 pub mod explain;
 pub mod feed;
+pub mod gates;
 pub mod holds;
 pub mod logs;
 pub mod metrics;
@@ -17,6 +18,7 @@ pub mod ships;
 pub mod status;
 pub mod traffic;
 pub mod verify;
+pub mod waivers;
 
 /// Largest request body: commands are small.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
@@ -35,6 +37,9 @@ pub fn all(app: App) -> Router {
         .route("/api/v1/placements/{service}/{environment}/traffic", get(traffic::traffic))
         .route("/api/v1/holds", get(holds::list).post(holds::place))
         .route("/api/v1/holds/lift", post(holds::lift))
+        .route("/api/v1/waivers", get(waivers::list).post(waivers::grant))
+        .route("/api/v1/waivers/{id}/revoke", post(waivers::revoke))
+        .route("/api/v1/gates/check", post(gates::check))
         .route("/api/v1/explain/{*what}", get(explain::explain))
         .route("/api/v1/feed", get(feed::feed))
         .route("/api/v1/chain", get(chain::chain))

@@ -14,6 +14,7 @@ pub(crate) mod docs;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod explain;
+pub(crate) mod gate;
 pub(crate) mod hold;
 pub(crate) mod init;
 pub(crate) mod judge;
@@ -29,6 +30,8 @@ pub(crate) mod unhold;
 pub(crate) mod up;
 pub(crate) mod verify;
 pub(crate) mod version;
+pub(crate) mod waive;
+pub(crate) mod waivers;
 pub(crate) mod watch;
 
 #[derive(Debug, Subcommand)]
@@ -63,6 +66,12 @@ pub(crate) enum Command {
     Unhold(unhold::Unhold),
     /// Let a waiting rollout go on.
     Approve(approve::Approve),
+    /// Ask the gates without deploying, test policies, print them.
+    Gate(gate::Gate),
+    /// Grant an exception to a gate's rule, with a reason and an end.
+    Waive(waive::Waive),
+    /// List or revoke exceptions.
+    Waivers(waivers::Waivers),
     /// Verify an artifact's signature, SBOM and provenance, offline.
     Verify(verify::Verify),
     /// Look into a folder or an image: packages with licences, and a bill of materials in CycloneDX or SPDX.
@@ -102,6 +111,9 @@ pub(crate) fn run(command: Command, places: &Places, ui: &Ui) -> Outcome {
         Command::Hold(command) => command.run(places, ui),
         Command::Unhold(command) => command.run(places, ui),
         Command::Approve(command) => command.run(places, ui),
+        Command::Gate(command) => command.run(places, ui),
+        Command::Waive(command) => command.run(places, ui),
+        Command::Waivers(command) => command.run(places, ui),
         Command::Verify(command) => command.run(places, ui),
         Command::Scan(command) => command.run(places, ui),
         Command::Build(command) => command.run(places, ui),

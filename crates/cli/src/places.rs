@@ -98,6 +98,11 @@ impl Places {
         self.in_data("keys")
     }
 
+    /// The installation's own policies and their data.
+    pub(crate) fn policies(&self) -> PathBuf {
+        self.in_data("policies")
+    }
+
     pub(crate) fn logs(&self) -> PathBuf {
         self.in_data("logs")
     }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) fn hidden() -> Option<ExitCode> {
     humdrum_jail::inner_main();
     humdrum_agent::shim_main();
-    None
+    humdrum_policy::worker::worker_main().map(ExitCode::from)
 }
 
 /// Logs of a role: one line an event, to standard error, which the supervisor keeps in a file.

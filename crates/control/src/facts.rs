@@ -1,16 +1,19 @@
 //! Gathers what the gates ask: evidence is read from the registry and verified anew at every deployment.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use humdrum_evidence::trust::TrustRoot;
 use humdrum_evidence::verify::{
     Check, Outcome, Question, Referrer, Required, Verification, verify,
 };
-use humdrum_model::gate::{Fact, Facts, TestFacts};
+use humdrum_model::approval::Approval;
+use humdrum_model::gate::{Components, Fact, Facts, TestFacts};
 use humdrum_model::name::{Digest, PlacementId};
 use humdrum_model::release::Release;
-use humdrum_model::rollout::{Bundle, Placement};
-use humdrum_model::run::{HOLDS_RUN, State, placement_run};
+use humdrum_model::rollout::Placement;
+use humdrum_model::run::{HOLDS_RUN, State, WAIVERS_RUN, placement_run};
+use humdrum_policy::worker::Evaluator;
 use serde_json::Value;
 
 use crate::artifacts::{ArtifactError, Artifacts};
@@ -22,6 +25,19 @@ pub struct Gatherer {
     pub artifacts: Arc<dyn Artifacts>,
     pub trust: TrustRoot,
     pub builders: Vec<String>,
+    pub policies: Evaluator,
+}
+
+/// What the facts of a moment are about.
+pub struct Occasion {
+    pub release: Release,
+    pub owner: String,
+    /// The placement that must have it first.
+    pub after: Option<PlacementId>,
+    /// Who wants it there: whoever makes a change does not approve it.
+    pub author: Option<String>,
+    pub approvals: Vec<Approval>,
+    pub approval_follows: bool,
 }
 
 /// The artifact's evidence as it is at this moment.
@@ -69,48 +85,87 @@ impl Gatherer {
         Ok(Evidence { verification: verify(&question), statements: found.len() })
     }
 
-    /// Everything that the gates of an environment ask about a release.
+    /// Everything that the gates of an environment ask about a release, with what the policies say about it.
     pub async fn facts(
         &self,
         engine: &Engine,
         id: &PlacementId,
-        bundle: &Bundle,
-        after: Option<PlacementId>,
+        occasion: &Occasion,
     ) -> Result<Facts, ArtifactError> {
-        let release = &bundle.release;
+        let facts = self.gather(engine, id, occasion).await?;
+        let evaluator = self.policies.clone();
+        let evaluated = tokio::task::spawn_blocking(move || {
+            let answer = evaluator.evaluate(&facts);
+            answer.apply(facts)
+        });
+        evaluated.await.map_err(|error| ArtifactError(error.to_string()))
+    }
+
+    async fn gather(
+        &self,
+        engine: &Engine,
+        id: &PlacementId,
+        occasion: &Occasion,
+    ) -> Result<Facts, ArtifactError> {
+        let release = &occasion.release;
         let evidence =
             self.evidence(&release.artifact.repository, &release.artifact.digest).await?;
         let verification = &evidence.verification;
-        // From the store, not from memory: a book that is not loaded here must not read as "nothing is held".
-        let row = engine
-            .store()
-            .run(HOLDS_RUN.into())
-            .await
-            .map_err(|error| ArtifactError(error.to_string()))?;
-        let row =
-            row.ok_or_else(|| ArtifactError("the book of holds does not exist yet".into()))?;
-        let holds = match State::read(row.state_version, &row.state) {
-            Ok(State::Holds(book)) => book.covering(release, &id.environment).cloned(),
-            Ok(_) => return Err(ArtifactError("the book of holds is something else".into())),
-            Err(error) => return Err(ArtifactError(error.to_string())),
+        let held = match book(engine, HOLDS_RUN).await? {
+            State::Holds(book) => book.covering(release, &id.environment).cloned(),
+            _ => return Err(ArtifactError("the book of holds is something else".into())),
         };
+        let at = now();
+        let waivers = match book(engine, WAIVERS_RUN).await? {
+            State::Waivers(book) => book.in_force(release.service.as_str(), &id.environment, at),
+            _ => return Err(ArtifactError("the book of waivers is something else".into())),
+        };
+        let after = occasion.after.as_ref();
         Ok(Facts {
-            at: now(),
-            environment: id.environment.clone(),
-            owner: bundle.deploy.owner.clone(),
+            owner: occasion.owner.clone(),
             release: release.id.to_string(),
-            artifact: release.artifact.digest.clone(),
             signature: whole(verification, "signature"),
             sbom: whole(verification, "sbom"),
             provenance: whole(verification, "provenance"),
             builder: builder(verification),
             trusted_builders: self.builders.clone(),
             tests: tests(verification, release),
-            held: holds,
-            after: after.as_ref().map(|before| before.environment.clone()),
-            released_before: after.is_none_or(|before| has_had(engine, &before, release)),
+            held,
+            after: after.map(|before| before.environment.clone()),
+            released_before: after.is_none_or(|before| has_had(engine, before, release)),
+            service: release.service.to_string(),
+            commit: release.commit.to_string(),
+            author: occasion.author.clone(),
+            waivers,
+            approvals: occasion.approvals.clone(),
+            approval_follows: occasion.approval_follows,
+            components: components(verification),
+            ..Facts::unknown(at, id.environment.clone(), release.artifact.digest.clone())
         })
     }
+}
+
+/// From the store, not from memory: a book that is not loaded here must not read as empty.
+async fn book(engine: &Engine, run: &str) -> Result<State, ArtifactError> {
+    let row = engine.store().run(run.into()).await;
+    let row = row.map_err(|error| ArtifactError(error.to_string()))?;
+    let row = row.ok_or_else(|| ArtifactError(format!("the book of {run} does not exist yet")))?;
+    State::read(row.state_version, &row.state).map_err(|error| ArtifactError(error.to_string()))
+}
+
+/// What the verified SBOM lists.
+fn components(verification: &Verification) -> Option<Components> {
+    let sbom = predicate(verification, "cyclonedx")?;
+    let listed = sbom.get("components")?.as_array()?;
+    let mut licences = BTreeMap::new();
+    for component in listed {
+        for licence in component.get("licenses").and_then(Value::as_array).into_iter().flatten() {
+            let name = ["/license/id", "/expression", "/license/name"];
+            let name = name.iter().find_map(|path| licence.pointer(path)?.as_str());
+            *licences.entry(name.unwrap_or("unknown").to_owned()).or_default() += 1;
+        }
+    }
+    Some(Components { total: u32::try_from(listed.len()).unwrap_or(u32::MAX), licences })
 }
 
 fn bundle_digest(manifest: &[u8]) -> Option<Digest> {

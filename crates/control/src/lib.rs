@@ -23,4 +23,5 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 // The floors above speak of the same things and may import only this crate.
 pub use humdrum_adapters as adapters;
 pub use humdrum_evidence::verify as evidence;
+pub use humdrum_policy as policy;
 pub use humdrum_store as store;

@@ -18,6 +18,7 @@
 //! | rollout | the gradual exposure of a release in a placement |
 //! | plan, step, exposure, slot | what a strategy compiles to; slots are `a` and `b` |
 //! | judge, verdict | turns blocks into a verdict with its evidence |
+//! | waiver | a permitted exception with owner, reason and end |
 //! | hold | a block on a release, digest, service or environment, with owner and reason |
 //! | target, router | where releases run; who splits traffic |
 //! | unit, instance | the instances of one slot as the target knows them; one running copy |
@@ -26,6 +27,7 @@
 //! | report, refusal | why; an answer for a person, not an error |
 //! | fence | the number that makes a late writer harmless |
 
+pub mod approval;
 pub mod block;
 pub mod finding;
 pub mod gate;
@@ -41,3 +43,6 @@ pub mod run;
 pub mod settings;
 pub mod ship;
 pub mod unit;
+pub mod verdict;
+pub mod waiver;
+pub mod window;

@@ -7,12 +7,16 @@ use crate::hold::{Hold, HoldBook, HoldCommand, HoldEvent};
 use crate::report::{Refusal, Report};
 use crate::rollout::{self, Outgoing, Placement};
 use crate::ship::{Ship, ShipCommand, ShipEffect, ShipEvent};
+use crate::waiver::{WaiverBook, WaiverCommand, WaiverEvent};
 
 /// Version of the stored states; older ones are lifted when they are read.
 pub const STATE_VERSION: u32 = 1;
 
 /// Id of the one run that keeps the holds.
 pub const HOLDS_RUN: &str = "holds";
+
+/// Id of the one run that keeps the waivers.
+pub const WAIVERS_RUN: &str = "waivers";
 
 /// A run's state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +25,7 @@ pub enum State {
     Placement(Box<Placement>),
     Ship(Box<Ship>),
     Holds(HoldBook),
+    Waivers(WaiverBook),
 }
 
 /// What may be asked of a run or told to it.
@@ -30,6 +35,7 @@ pub enum Command {
     Placement(rollout::Command),
     Ship(ShipCommand),
     Holds(HoldCommand),
+    Waivers(WaiverCommand),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +44,7 @@ pub enum Event {
     Placement(rollout::Event),
     Ship(ShipEvent),
     Holds(HoldEvent),
+    Waivers(WaiverEvent),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,6 +89,7 @@ impl State {
             Self::Placement(_) => "placement",
             Self::Ship(_) => "ship",
             Self::Holds(_) => "holds",
+            Self::Waivers(_) => "waivers",
         }
     }
 
@@ -115,6 +123,10 @@ impl State {
                 let (events, report) = state.decide(command, now)?;
                 Ok((events.into_iter().map(Event::Holds).collect(), report))
             }
+            (Self::Waivers(state), Command::Waivers(command)) => {
+                let (events, report) = state.decide(command, now)?;
+                Ok((events.into_iter().map(Event::Waivers).collect(), report))
+            }
             _ => Err(Refusal::new(
                 "wrong-run",
                 format!("A {} does not understand this command.", self.kind()),
@@ -127,6 +139,7 @@ impl State {
             (Self::Placement(state), Event::Placement(event)) => state.apply(event),
             (Self::Ship(state), Event::Ship(event)) => state.apply(event),
             (Self::Holds(state), Event::Holds(event)) => state.apply(event),
+            (Self::Waivers(state), Event::Waivers(event)) => state.apply(event),
             _ => {}
         }
     }
@@ -135,7 +148,7 @@ impl State {
         match self {
             Self::Placement(state) => state.wanted().into_iter().map(Effect::Placement).collect(),
             Self::Ship(state) => state.wanted().into_iter().map(Effect::Ship).collect(),
-            Self::Holds(_) => vec![],
+            Self::Holds(_) | Self::Waivers(_) => vec![],
         }
     }
 
@@ -145,6 +158,7 @@ impl State {
             Self::Placement(state) => Some(state.awaits()),
             Self::Ship(state) => state.awaits(),
             Self::Holds(_) => Some((None, "a person".into())),
+            Self::Waivers(book) => Some((book.next_end(), "a person".into())),
         }
     }
 
@@ -154,6 +168,7 @@ impl State {
             Self::Placement(_) => Some(Command::Placement(rollout::Command::Tick)),
             Self::Ship(_) => Some(Command::Ship(ShipCommand::Tick)),
             Self::Holds(_) => None,
+            Self::Waivers(_) => Some(Command::Waivers(WaiverCommand::Lapse)),
         }
     }
 }
@@ -180,6 +195,7 @@ impl Event {
             Self::Ship(event) => event.kind(),
             Self::Holds(HoldEvent::HoldPlaced { .. }) => "hold_placed",
             Self::Holds(HoldEvent::HoldLifted { .. }) => "hold_lifted",
+            Self::Waivers(event) => event.kind(),
         }
     }
 
@@ -204,7 +220,7 @@ impl Event {
             Self::Holds(HoldEvent::HoldPlaced { hold }) => {
                 vec![Message::HoldPlaced { dedup: unique.into(), hold: hold.clone() }]
             }
-            Self::Ship(_) | Self::Holds(_) => vec![],
+            Self::Ship(_) | Self::Holds(_) | Self::Waivers(_) => vec![],
         }
     }
 }

@@ -89,6 +89,8 @@ pub(crate) fn event(run: &str, event: &Event, cast: &Cast) -> Option<String> {
         Event::Holds(HoldEvent::HoldLifted { subject, by, .. }) => {
             format!("{by} lifts the hold on the {subject}")
         }
+        // The simulated people grant no waivers.
+        Event::Waivers(event) => event.kind().replace('_', " "),
     };
     Some(format!("{run}: {text}"))
 }

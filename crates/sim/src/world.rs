@@ -3,6 +3,7 @@
 use humdrum_model::gate::{Facts, TestFacts};
 use humdrum_model::hold::Hold;
 use humdrum_model::rollout::Bundle;
+use humdrum_model::verdict::PolicyVerdict;
 use jiff::Timestamp;
 
 use crate::cast::{Cast, Settings};
@@ -52,12 +53,17 @@ impl World {
         let evidence = &self.cast.of(bundle.release.commit.as_str()).evidence;
         let index = self.settings.environments.iter().position(|name| name == environment);
         let after = index.and_then(|index| index.checked_sub(1));
-        Facts {
+        // The simulated world has no policies of its own: the gates that the model knows are what is rehearsed.
+        let policy = PolicyVerdict {
             at,
-            environment: environment.clone(),
+            bundle: String::new(),
+            packages: vec![],
+            results: vec![],
+            failed: None,
+        };
+        Facts {
             owner: bundle.deploy.owner.clone(),
             release: bundle.release.id.to_string(),
-            artifact: bundle.release.artifact.digest.clone(),
             signature: evidence.clone(),
             sbom: evidence.clone(),
             provenance: evidence.clone(),
@@ -67,6 +73,10 @@ impl World {
             held,
             after: after.map(|index| self.settings.environments[index].clone()),
             released_before: after.is_none() || released_before,
+            service: bundle.release.service.to_string(),
+            commit: bundle.release.commit.to_string(),
+            policy: Some(policy),
+            ..Facts::unknown(at, environment.clone(), bundle.release.artifact.digest.clone())
         }
     }
 }

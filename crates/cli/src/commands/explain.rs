@@ -2,8 +2,10 @@
 
 use clap::Args;
 use humdrum_api::routes::explain::Why;
+use humdrum_model::gate::GateResult;
 
 use super::block_on;
+use super::gate::show;
 use crate::client::Client;
 use crate::exit::{Exit, Outcome};
 use crate::places::Places;
@@ -28,15 +30,9 @@ impl Explain {
         ));
         why.sentences.iter().for_each(|sentence| ui.line(sentence));
         if let Some(ended) = &why.ended {
-            for gate in ended.gates.iter().filter(|gate| !gate.passed) {
-                ui.line(format!(
-                    "  gate {}: {} (owner {}; fix: {})",
-                    gate.gate,
-                    gate.what,
-                    gate.owner.as_deref().unwrap_or("unknown"),
-                    gate.fix.as_deref().unwrap_or("none known")
-                ));
-            }
+            let told = |gate: &&GateResult| !gate.passed || gate.waived.is_some() || gate.reported;
+            let told: Vec<_> = ended.gates.iter().filter(told).cloned().collect();
+            show(&told, *ui);
         }
         if let Some(next) = &why.next {
             ui.line(format!("next: {next}"));

@@ -17,7 +17,9 @@ use humdrum_control::world::real::Real;
 use humdrum_evidence::provenance::BuilderMode;
 use humdrum_jail::Launcher;
 use humdrum_model::hold::HoldBook;
-use humdrum_model::run::{HOLDS_RUN, State};
+use humdrum_model::run::{HOLDS_RUN, State, WAIVERS_RUN};
+use humdrum_model::waiver::WaiverBook;
+use humdrum_policy::worker::Evaluator;
 use humdrum_registry::{Auth, Registry, RegistryState, SingleCredential};
 use humdrum_store::blobs::Mutability;
 use humdrum_store::{Store, open};
@@ -139,6 +141,7 @@ impl Parts {
             artifacts: artifacts.clone(),
             trust: secrets::trust(places)?,
             builders: vec![mode.builder_id()],
+            policies: Evaluator::of_this_program(places.policies()),
         });
         let builder = Builder::new(Launcher::default(), places.builds().join("scratch"));
         let keys = places.clone();
@@ -190,6 +193,11 @@ async fn start(parts: &Parts) -> Result<(), Failure> {
     parts
         .engine
         .create(HOLDS_RUN, "holds", &State::Holds(HoldBook::default()))
+        .await
+        .map_err(failed)?;
+    parts
+        .engine
+        .create(WAIVERS_RUN, "waivers", &State::Waivers(WaiverBook::default()))
         .await
         .map_err(failed)?;
     Ok(())

@@ -427,7 +427,7 @@ fn point_name(state: &State, events: &[Event], results: &[EffectResult]) -> Stri
             .rollout
             .as_ref()
             .map_or_else(|| "idle".into(), |rollout| format!("step {}", rollout.at)),
-        State::Ship(_) | State::Holds(_) => String::new(),
+        State::Ship(_) | State::Holds(_) | State::Waivers(_) => String::new(),
     };
     format!("{} {step} [{}] ({})", state.kind(), kinds.join(","), ends.join(","))
 }

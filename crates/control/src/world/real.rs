@@ -27,7 +27,7 @@ use crate::Pending;
 use crate::allocate::Allocator;
 use crate::deploy::{deploy, manifest_of};
 use crate::engine::{Answer, Engine};
-use crate::facts::{Gatherer, runs};
+use crate::facts::{Gatherer, Occasion, runs};
 use crate::workshop::{Promoted, Workshop};
 
 /// Document kind of finished builds, by ship: a build is not repeated after a restart.
@@ -191,7 +191,8 @@ impl Real {
         let after = plan
             .and_then(|plan| plan.after)
             .map(|environment| PlacementId { environment, ..id.clone() });
-        match self.gatherer.facts(self.engine(), &id, bundle, after).await {
+        let occasion = self.occasion(deployment_id, index, &id, bundle, after);
+        match self.gatherer.facts(self.engine(), &id, &occasion).await {
             Ok(facts) => {
                 let response = serde_json::to_string(&facts).unwrap_or_default();
                 let command = rollout::Command::FactsGathered {
@@ -202,6 +203,33 @@ impl Real {
                 Attempt::Done { command: Command::Placement(command), response }
             }
             Err(error) => Attempt::Later { why: error.to_string(), command: None },
+        }
+    }
+
+    /// Who wants it, who agreed, and whether a person is still asked after this step.
+    fn occasion(
+        &self,
+        deployment_id: &str,
+        index: usize,
+        id: &PlacementId,
+        bundle: &Bundle,
+        after: Option<PlacementId>,
+    ) -> Occasion {
+        let placement = self.placement(id);
+        let rollout = placement
+            .as_ref()
+            .and_then(|placement| placement.rollout.as_ref())
+            .filter(|rollout| rollout.deployment_id == deployment_id);
+        let follows = |rollout: &rollout::Rollout| {
+            rollout.plan.steps.iter().skip(index).any(|step| *step == rollout::plan::Step::Approve)
+        };
+        Occasion {
+            release: bundle.release.clone(),
+            owner: bundle.deploy.owner.clone(),
+            after,
+            author: rollout.map(|rollout| rollout.by.clone()),
+            approvals: rollout.map(|rollout| rollout.approvals.clone()).unwrap_or_default(),
+            approval_follows: rollout.is_some_and(follows),
         }
     }
 

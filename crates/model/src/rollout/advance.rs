@@ -181,7 +181,7 @@ impl<'a> Draft<'a> {
         self.enter(index);
     }
 
-    fn enter(&mut self, index: usize) {
+    pub(super) fn enter(&mut self, index: usize) {
         let Some(rollout) = &self.state.rollout else { return };
         let until = match rollout.plan.steps.get(index) {
             Some(Step::Gate) => Some(self.after_ms(GATE_MS)),

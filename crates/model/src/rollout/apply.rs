@@ -1,5 +1,6 @@
 //! Folds events into the state. Total: it cannot fail, so recovery is a fold.
 
+use crate::approval::Approval;
 use jiff::Timestamp;
 
 use super::event::Event;
@@ -28,6 +29,7 @@ impl Placement {
                     weight_max: 0,
                     gates: Vec::new(),
                     approved_by: None,
+                    approvals: Vec::new(),
                     verdicts: Vec::new(),
                     paused: None,
                     returning: None,
@@ -153,7 +155,10 @@ impl Rollout {
                 self.paused = None;
             }
             Event::GatesChecked { results, .. } => self.gates.clone_from(results),
-            Event::Approved { by, .. } => self.approved_by = Some(by.clone()),
+            Event::Approved { by, at } => {
+                self.approved_by = Some(by.clone());
+                self.approvals.push(Approval { by: by.clone(), at: *at });
+            }
             Event::Exposed { weight, .. } => {
                 self.weight = *weight;
                 self.weight_max = self.weight_max.max(*weight);

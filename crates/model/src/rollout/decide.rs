@@ -18,6 +18,9 @@ use crate::report::{Refusal, Report, percent, spoken};
 use crate::route::RouteStatus;
 use crate::unit::UnitStatus;
 
+/// The rule of the approvals policy that another person can mend.
+const APPROVAL_LACKS: &str = "approval-lacks";
+
 /// What may be asked of a placement, or told to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -323,7 +326,11 @@ fn facts_gathered(
     }
     let results = gate::check(facts, &draft.state.id.environment, draft.now);
     let denied: Vec<_> = results.iter().filter(|result| !result.passed).cloned().collect();
+    let asked = results.len();
     draft.push(Event::GatesChecked { results, at: draft.now });
+    if let Some(report) = more_approvals(draft, &denied) {
+        return report;
+    }
     if denied.is_empty() {
         draft.next_step();
         return Report::default();
@@ -337,7 +344,7 @@ fn facts_gathered(
         format!(
             "{} of {} gates refused the release: {}: {}.",
             denied.len(),
-            gate::all().len(),
+            asked,
             first.gate,
             first.what.trim_end_matches('.')
         ),
@@ -347,6 +354,20 @@ fn facts_gathered(
     .next(next);
     draft.go_back(if held { Outcome::Held } else { Outcome::Refused }, report.clone());
     report
+}
+
+/// When nothing lacks but another person's approval, the rollout waits for that person instead of being refused.
+fn more_approvals(draft: &mut Draft<'_>, denied: &[gate::GateResult]) -> Option<Report> {
+    let code = |result: &gate::GateResult| result.code.as_deref() == Some(APPROVAL_LACKS);
+    let first = denied.first().filter(|_| denied.iter().all(code))?;
+    let rollout = draft.state.rollout.as_ref()?;
+    let index =
+        rollout.plan.steps.iter().take(rollout.at).rposition(|step| *step == Step::Approve)?;
+    draft.enter(index);
+    Some(
+        Report::new([format!("Another approval is needed: {}.", first.what)])
+            .next(format!("humdrum approve {}", draft.state.id)),
+    )
 }
 
 fn smoke_done(

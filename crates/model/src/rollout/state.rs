@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{Plan, Step};
 use super::strategy::Strategy;
+use crate::approval::Approval;
 use crate::gate::GateResult;
 use crate::judge::Verdict;
 use crate::manifest::{Probe, Smoke};
@@ -221,6 +222,9 @@ pub struct Rollout {
     pub weight_max: u32,
     pub gates: Vec<GateResult>,
     pub approved_by: Option<String>,
+    /// Everybody who agreed, in order.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
     pub verdicts: Vec<StageVerdict>,
     pub paused: Option<Paused>,
     pub returning: Option<Returning>,

@@ -16,6 +16,7 @@ use crate::route::{Listen, RouteLimits, RouteStatus, SlotFlight, WEIGHT_TOTAL};
 use crate::unit::{
     Health, HealthCheck, InstanceState, InstanceStatus, Stop, UnitLimits, UnitStatus,
 };
+use crate::verdict::PolicyVerdict;
 
 fn release(name: &str) -> Release {
     Release::new(
@@ -202,11 +203,8 @@ impl World {
     fn facts(&self, release: &Release) -> Facts {
         let fine = || Fact::Verified { detail: String::new() };
         Facts {
-            at: self.now,
-            environment: self.placement.id.environment.clone(),
             owner: "team-shop".into(),
             release: release.id.to_string(),
-            artifact: release.artifact.digest.clone(),
             signature: fine(),
             sbom: fine(),
             provenance: fine(),
@@ -214,8 +212,19 @@ impl World {
             trusted_builders: vec!["local".into()],
             tests: TestFacts::NotDeclared,
             held: self.held.clone(),
-            after: None,
             released_before: true,
+            policy: Some(PolicyVerdict {
+                at: self.now,
+                bundle: String::new(),
+                packages: vec![],
+                results: vec![],
+                failed: None,
+            }),
+            ..Facts::unknown(
+                self.now,
+                self.placement.id.environment.clone(),
+                release.artifact.digest.clone(),
+            )
         }
     }
 

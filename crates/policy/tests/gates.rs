@@ -1,0 +1,10 @@
+//! Facts in, gates out: the shipped policies, faults that must not let anything through, and `opa` as the judge of the engine.
+
+mod gates {
+    mod faults;
+    mod opa;
+    mod shipped;
+    pub(crate) mod world;
+}
+
+use gates::world;
