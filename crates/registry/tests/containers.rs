@@ -143,7 +143,7 @@ async fn docker_logs_in_pulls_runs_and_pushes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn podman_logs_in_pulls_and_runs() {
+async fn podman_logs_in_pulls_runs_and_pushes() {
     let (data, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (server, repository) = pushed(data.path(), work.path()).await;
     let folder = work.path();
@@ -173,4 +173,11 @@ async fn podman_logs_in_pulls_and_runs() {
         let said = run(podman().args(["run", "--rm", "--network", "none", &image(tag)])).stdout;
         assert_eq!(String::from_utf8(said).unwrap().trim(), GREETING);
     }
+    let copy = format!("{}/other/hello:pushed", server.addr);
+    run(podman().args(["tag", &image("oci"), &copy]));
+    run(podman().args(["push", "--tls-verify=false", &copy]));
+    let pushed = server.get("/v2/other/hello/manifests/pushed").await.expect(200);
+    assert_eq!(pushed.json()["layers"].as_array().unwrap().len(), 1);
+    run(podman().args(["rmi", "--all", "--force"]));
+    run(podman().args(["pull", "--tls-verify=false", &copy]));
 }
