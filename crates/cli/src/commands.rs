@@ -23,6 +23,7 @@ pub(crate) mod plan;
 pub(crate) mod role;
 pub(crate) mod rollback;
 pub(crate) mod scan;
+pub(crate) mod secrets;
 pub(crate) mod ship;
 pub(crate) mod sim;
 pub(crate) mod status;
@@ -78,6 +79,8 @@ pub(crate) enum Command {
     Scan(scan::Scan),
     /// Build a commit into an image, here; `--verify` builds twice and compares.
     Build(build::Build),
+    /// Find keys and passwords in files, in the staged change or in the whole history.
+    Secrets(secrets::Secrets),
     /// Run the judge on recorded blocks, or export a rollout's.
     Judge(judge::Judge),
     /// Print the log of a build, or of a service's instances.
@@ -117,6 +120,7 @@ pub(crate) fn run(command: Command, places: &Places, ui: &Ui) -> Outcome {
         Command::Verify(command) => command.run(places, ui),
         Command::Scan(command) => command.run(places, ui),
         Command::Build(command) => command.run(places, ui),
+        Command::Secrets(command) => command.run(places, ui),
         Command::Judge(command) => command.run(places, ui),
         Command::Log(command) => command.run(places, ui),
         Command::Sim(command) => command.run(places, ui),

@@ -12,6 +12,7 @@ mod judge;
 mod log;
 mod plan;
 mod scan;
+mod secrets;
 mod ship;
 mod sim;
 mod stage;

@@ -1,0 +1,173 @@
+//! Samples of secrets as templates: `{36m}` stands for 36 random characters of an alphabet, so that nothing here has a secret's form.
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+/// The characters that a letter of a template stands for.
+fn alphabet(letter: char) -> &'static str {
+    match letter {
+        'd' => "0123456789",
+        'h' => "0123456789abcdef",
+        'l' => "abcdefghijklmnopqrstuvwxyz",
+        'a' => "0123456789abcdefghijklmnopqrstuvwxyz",
+        'A' => "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+        'b' => "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567",
+        'L' => "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
+        'm' => "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
+        'q' => "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L",
+        other => panic!("no alphabet `{other}`"),
+    }
+}
+
+/// A template with its parts filled: at random, or all with one character, as placeholders in documents are.
+pub(crate) fn filled(template: &str, random: &mut StdRng, placeholder: bool) -> String {
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        out += before;
+        let (part, after) = after.split_once('}').unwrap();
+        let (count, letter) = part.split_at(part.len() - 1);
+        let chars = alphabet(letter.chars().next().unwrap()).as_bytes();
+        for _ in 0..count.parse::<usize>().unwrap() {
+            let at = if placeholder { 0 } else { random.random_range(0..chars.len()) };
+            out.push(char::from(chars[at]));
+        }
+        rest = after;
+    }
+    out + rest
+}
+
+/// Rule and template. What stands around it is what files have around it.
+#[rustfmt::skip]
+pub(crate) const SAMPLES: &[(&str, &str)] = &[
+    ("aws-access-token", "id = AKIA{16b}"),
+    ("aws-secret-access-key", "aws_secret_access_key = \"{40m}\""),
+    ("gcp-api-key", "\"AIza{35m}\""),
+    ("gcp-oauth-client-secret", "GOCSPX-{28m}"),
+    ("gcp-oauth-access-token", "ya29.{60m}"),
+    ("azure-storage-key", "DefaultEndpointsProtocol=https;AccountName=x;AccountKey={86m}==;"),
+    ("azure-ad-client-secret", "client: \"{3m}8Q~{34m}\""),
+    ("digitalocean-pat", "dop_v1_{64h}"),
+    ("digitalocean-access-token", "doo_v1_{64h}"),
+    ("digitalocean-refresh-token", "dor_v1_{64h}"),
+    ("alibaba-secret-key", "aliyun_secret: {30a}"),
+    ("alibaba-access-key-id", "LTAI{20m}"),
+    ("yandex-api-key", "AQVN{36m}"),
+    ("cloudflare-api-key", "CLOUDFLARE_API_TOKEN={40m}"),
+    ("cloudflare-origin-ca-key", "v1.0-{24h}-{146h}"),
+    ("heroku-api-key", "heroku_key = \"{8h}-{4h}-{4h}-{4h}-{12h}\""),
+    ("heroku-api-key-v2", "HRKU-AA{58m}"),
+    ("flyio-access-token", "fo1_{43m}"),
+    ("scalingo-api-token", "tk-us-{48m}"),
+    ("linode-token", "linode_token: \"{64h}\""),
+    ("render-api-key", "rnd_{32m}"),
+    ("github-pat", "ghp_{36m}"),
+    ("github-fine-grained-pat", "github_pat_{22m}_{59m}"),
+    ("github-oauth", "gho_{36m}"),
+    ("github-app-token", "ghs_{36m}"),
+    ("github-refresh-token", "ghr_{36m}"),
+    ("gitlab-pat", "glpat-{20m}"),
+    ("gitlab-deploy-token", "gldt-{20m}"),
+    ("gitlab-ptt", "glptt-{40h}"),
+    ("gitlab-rrt", "GR1348941{20m}"),
+    ("gitlab-runner-authentication-token", "glrt-{20m}"),
+    ("gitlab-cicd-job-token", "glcbt-{2m}_{20m}"),
+    ("gitlab-feed-token", "glft-{20m}"),
+    ("gitlab-kubernetes-agent-token", "glagent-{50m}"),
+    ("gitlab-scim-token", "glsoat-{20m}"),
+    ("bitbucket-client-secret", "bitbucket_secret = '{64m}'"),
+    ("atlassian-api-token", "ATATT3{186m}"),
+    ("npm-access-token", "//registry/:_authToken=npm_{36m}"),
+    ("pypi-upload-token", "pypi-AgEIcHlwaS5vcmc{80m}"),
+    ("rubygems-api-token", "rubygems_{48h}"),
+    ("clojars-api-token", "CLOJARS_{60a}"),
+    ("crates-io-token", "token = \"cio{32m}\""),
+    ("docker-hub-pat", "dckr_pat_{27m}"),
+    ("buildkite-agent-token", "bkat_{40m}"),
+    ("buildkite-user-token", "bkua_{40h}"),
+    ("circleci-pat", "CCIPAT_{22m}_{40h}"),
+    ("travisci-access-token", "travis_token: {22m}"),
+    ("sonar-api-token", "squ_{40h}"),
+    ("codecov-access-token", "CODECOV_TOKEN={32a}"),
+    ("hashicorp-tf-api-token", "{14m}.atlasv1.{64m}"),
+    ("vault-service-token", "hvs.{96m}"),
+    ("vault-batch-token", "hvb.{150m}"),
+    ("doppler-api-token", "dp.st.{43m}"),
+    ("pulumi-api-token", "pul-{40h}"),
+    ("databricks-api-token", "dapi{32h}"),
+    ("planetscale-password", "pscale_pw_{43m}"),
+    ("planetscale-api-token", "pscale_tkn_{43m}"),
+    ("supabase-token", "sbp_{40h}"),
+    ("tailscale-key", "tskey-auth-{12m}-{32m}"),
+    ("prefect-api-token", "pnu_{36m}"),
+    ("harness-api-key", "pat.{22m}.{24h}.{20m}"),
+    ("1password-secret-key", "A3-{6A}-{11A}-{5A}-{5A}-{5A}"),
+    ("1password-service-account-token", "ops_eyJ{300m}="),
+    ("age-secret-key", "AGE-SECRET-KEY-1{58q}"),
+    ("openshift-user-token", "sha256~{43m}"),
+    ("kubernetes-secret-yaml", "{6a}.{16a} # kubeadm"),
+    ("private-key", "-----BEGIN RSA PRIVATE KEY-----\n{64m}\n{64m}\n-----END RSA PRIVATE KEY-----"),
+    ("putty-private-key", "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nComment: x\nPublic-Lines: 2\n{64m}\nPrivate-Lines: 1\n{64m}"),
+    ("jwt", "ey{40m}.ey{60m}.{43m}"),
+    ("url-password", "postgres://app:{16m}@db.example.com/x"),
+    ("basic-authorization", "Authorization: Basic {40m}"),
+    ("bearer-authorization", "\"Authorization\": \"Bearer {40m}\""),
+    ("slack-bot-token", "xoxb-{12d}-{12d}-{24m}"),
+    ("slack-user-token", "xoxp-{12d}-{12d}-{12d}-{32h}"),
+    ("slack-app-token", "xapp-1-{11A}-{13d}-{64h}"),
+    ("slack-webhook-url", "https://hooks.slack.com/services/T{9m}/B{9m}/{24m}"),
+    ("microsoft-teams-webhook", "https://acme.webhook.office.com/webhookb2/{8h}-{4h}-{4h}-{4h}-{12h}@{8h}-{4h}-{4h}-{4h}-{12h}/IncomingWebhook/{32a}/{8h}-{4h}-{4h}-{4h}-{12h}"),
+    ("discord-webhook-url", "https://discord.com/api/webhooks/{18d}/{68m}"),
+    ("discord-bot-token", "DISCORD_TOKEN = \"M{25m}.{6m}.{38m}\""),
+    ("telegram-bot-api-token", "TELEGRAM_TOKEN={9d}:A{34m}"),
+    ("sendgrid-api-token", "SG.{22m}.{43m}"),
+    ("mailchimp-api-key", "{32h}-us12"),
+    ("mailgun-private-api-token", "key-{32h}"),
+    ("sendinblue-api-token", "xkeysib-{64h}-{16m}"),
+    ("twilio-api-key", "SK{32h}"),
+    ("messagebird-api-token", "messagebird_key = {25a}"),
+    ("stripe-access-token", "sk_live_{24m}"),
+    ("stripe-webhook-secret", "whsec_{32m}"),
+    ("square-access-token", "sq0atp-{22m}"),
+    ("square-secret", "sq0csp-{43m}"),
+    ("shopify-access-token", "shpat_{32h}"),
+    ("shopify-custom-access-token", "shpca_{32h}"),
+    ("shopify-private-app-access-token", "shppa_{32h}"),
+    ("shopify-shared-secret", "shpss_{32h}"),
+    ("flutterwave-secret-key", "FLWSECK-{32a}-X"),
+    ("braintree-access-token", "access_token$production${16a}${32h}"),
+    ("easypost-api-token", "EZAK{54m}"),
+    ("duffel-api-token", "duffel_test_{43m}"),
+    ("openai-api-key", "sk-proj-{80m}"),
+    ("anthropic-api-key", "sk-ant-api03-{95m}"),
+    ("huggingface-access-token", "hf_{34L}"),
+    ("huggingface-organization-api-token", "api_org_{34L}"),
+    ("replicate-api-token", "r8_{37m}"),
+    ("groq-api-key", "gsk_{52m}"),
+    ("perplexity-api-key", "pplx-{48m}"),
+    ("xai-api-key", "xai-{80m}"),
+    ("grafana-api-key", "eyJrIjoi{80m}"),
+    ("grafana-cloud-api-token", "glc_{100m}"),
+    ("grafana-service-account-token", "glsa_{32m}_{8h}"),
+    ("new-relic-user-api-key", "NRAK-{27A}"),
+    ("new-relic-insert-key", "NRII-{32m}"),
+    ("dynatrace-api-token", "dt0c01.{24A}.{64A}"),
+    ("datadog-access-token", "DD_API_KEY={32h}"),
+    ("sentry-user-token", "sntryu_{64h}"),
+    ("sentry-org-token", "sntrys_eyJ{100m}_{43m}"),
+    ("honeycomb-ingest-key", "hcaik_{58a}"),
+    ("posthog-personal-api-key", "phx_{43m}"),
+    ("linear-api-key", "lin_api_{40m}"),
+    ("notion-api-token", "ntn_{11d}{35m}"),
+    ("airtable-personal-access-token", "pat{14m}.{64h}"),
+    ("postman-api-token", "PMAK-{24h}-{34h}"),
+    ("readme-api-token", "rdme_{70a}"),
+    ("typeform-api-token", "tfp_{59m}"),
+    ("figma-pat", "figd_{40m}"),
+    ("dropbox-short-lived-api-token", "sl.{140m}"),
+    ("okta-access-token", "okta_token = \"00{40m}\""),
+    ("jfrog-api-key", "jfrog_key: {73a}"),
+    ("contentful-delivery-api-token", "CFPAT-{43m}"),
+    ("facebook-access-token", "EAAM{160m}"),
+    ("generic-api-key", "my_secret_value = \"{24m}\""),
+];
