@@ -151,7 +151,10 @@ impl Scan {
         let beside = self.path.join(CONFIG_NAME);
         let path = self.config.clone().or(variable).or_else(|| beside.is_file().then_some(beside));
         let Some(path) = path else { return Ok((RuleSet::shipped(), None)) };
-        let text = read(&path, "secret-rules", "name a rule file in gitleaks' form")?;
+        let text = read(&path, |what| {
+            Failure::new(Exit::BadInput, "secret-rules", what)
+                .next("name a rule file in gitleaks' form")
+        })?;
         let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
         let open = |name: &str| {
             // gitleaks looks where it was started; beside the file is where people put it.
@@ -179,7 +182,10 @@ impl Scan {
         let beside = self.path.join(IGNORE_NAME);
         let files = self.ignore.clone().into_iter().chain(beside.is_file().then_some(beside));
         for path in files {
-            let text = read(&path, "secret-ignore", "name a file of fingerprints")?;
+            let text = read(&path, |what| {
+                Failure::new(Exit::BadInput, "secret-ignore", what)
+                    .next("name a file of fingerprints")
+            })?;
             for (line, text) in known.add_ignore_file(&text) {
                 ui.remark(format!(
                     "{}:{line}: `{text}` is no fingerprint and names nothing",
@@ -189,7 +195,9 @@ impl Scan {
         }
         if let Some(path) = &self.baseline {
             let next = "write one with `humdrum secrets --json > FILE`";
-            let text = read(path, "secret-baseline", next)?;
+            let text = read(path, |what| {
+                Failure::new(Exit::BadInput, "secret-baseline", what).next(next)
+            })?;
             known.add_baseline(&text).map_err(|error| {
                 let what = format!("`{}` cannot be a baseline", path.display());
                 Failure::new(Exit::BadInput, "secret-baseline", what).cause(&error).next(next)
@@ -264,11 +272,9 @@ fn line(leak: &Leak, ui: &Ui) -> String {
     )
 }
 
-fn read(path: &Path, code: &str, next: &str) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| {
-        let what = format!("`{}` cannot be read", path.display());
-        Failure::new(Exit::BadInput, code, what).cause(&error).next(next)
-    })
+fn read(path: &Path, failure: impl FnOnce(String) -> Failure) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| failure(format!("`{}` cannot be read", path.display())).cause(&error))
 }
 
 fn failed(error: &SourceError) -> Failure {

@@ -57,12 +57,12 @@ fn ends_with_empty_line(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{chunks, is_binary};
+    use super::{Range, chunks, is_binary};
 
     #[test]
     fn texts_cover_the_file_and_end_at_empty_lines() {
         assert!(chunks(b"").is_empty());
-        assert_eq!(chunks(b"a\nb"), [0..3]);
+        assert_eq!(chunks(b"a\nb"), vec![Range { start: 0, end: 3 }]);
         let paragraph = format!("{}\n\n", "x".repeat(998));
         let text = paragraph.repeat(400);
         let all = chunks(text.as_bytes());

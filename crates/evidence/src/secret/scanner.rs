@@ -1,5 +1,7 @@
 //! Texts in, leaks out: keywords, regexes, entropy, allowlists and decoding, with gitleaks' meaning of each.
 
+use std::collections::{HashMap, HashSet};
+
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex_automata::Input;
 
@@ -13,6 +15,9 @@ use super::rule::{Allowlist, Origin, Rule, Seen, entropy};
 
 /// A comment that keeps a line from being a finding.
 const ALLOW_COMMENT: &[u8] = b"gitleaks:allow";
+
+/// How far behind a candidate the sieve looks for a match that an earlier one covers, bytes.
+const NEAR_BYTES: usize = 4_096;
 
 /// A part of a file or of a change.
 #[derive(Debug, Clone, Copy)]
@@ -259,14 +264,20 @@ impl Scanner {
 
     /// A rule named "generic" gives way to a precise one that found the same secret on the same line.
     fn without_generic_doubles(&self, found: Vec<Leak>) -> Vec<Leak> {
-        let generic =
-            |id: &str| self.rules.iter().any(|prepared| prepared.generic && prepared.rule.id == id);
+        let generic: HashSet<&str> = self
+            .rules
+            .iter()
+            .filter(|prepared| prepared.generic)
+            .map(|prepared| prepared.rule.id.as_str())
+            .collect();
+        let mut precise: HashMap<usize, Vec<&Leak>> = HashMap::new();
+        for leak in found.iter().filter(|leak| !generic.contains(leak.rule.as_str())) {
+            precise.entry(leak.start_line).or_default().push(leak);
+        }
         let doubled = |leak: &Leak| {
-            generic(&leak.rule)
-                && found.iter().any(|other| {
-                    other.start_line == leak.start_line
-                        && !generic(&other.rule)
-                        && other.secret.contains(&leak.secret)
+            generic.contains(leak.rule.as_str())
+                && precise.get(&leak.start_line).is_some_and(|others| {
+                    others.iter().any(|other| other.secret.contains(&leak.secret))
                 })
         };
         let keep: Vec<bool> = found.iter().map(|leak| !doubled(leak)).collect();
@@ -347,19 +358,23 @@ impl Job<'_> {
         found
     }
 
-    /// One match for each candidate, though an earlier match covers it: in a part of the text that one may be missing.
+    /// Matches that start at a candidate, though an earlier match covers it: in a part of the text that one may be missing.
     fn each(
         &self,
         rule: &Rule,
         regex: &regex_automata::meta::Regex,
         candidates: &[Candidate],
     ) -> Vec<Leak> {
-        let starts = candidates.iter().flat_map(|candidate| [candidate.part, candidate.from]);
-        let matches = starts.filter_map(|start| regex.find(Input::new(self.text).range(start..)));
-        matches
-            .filter_map(|found| self.leak(rule, Part { start: found.start(), end: found.end() }))
-            .take(1)
-            .collect()
+        let leak = |candidate: &Candidate| {
+            // Near, so that many candidates without a match cost no search of the whole text each.
+            let end = (candidate.part + NEAR_BYTES).min(self.text.len());
+            let starts = [candidate.part, candidate.from].into_iter();
+            let mut matches =
+                starts.filter_map(|start| regex.find(Input::new(self.text).range(start..end)));
+            matches
+                .find_map(|found| self.leak(rule, Part { start: found.start(), end: found.end() }))
+        };
+        candidates.iter().find_map(leak).into_iter().collect()
     }
 
     /// What a match is, when nothing allows it.

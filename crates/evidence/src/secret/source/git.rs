@@ -29,7 +29,9 @@ impl Repository {
             "--show-object-format",
         ];
         let text = run(folder, &command).map_err(|error| match error {
-            SourceError::Git { .. } => SourceError::NoRepository { path: folder.into() },
+            SourceError::Git { why, .. } if why.contains("ot a git repository") => {
+                SourceError::NoRepository { path: folder.into() }
+            }
             other => other,
         })?;
         let text = String::from_utf8_lossy(&text);

@@ -325,8 +325,11 @@ impl Pack {
     }
 }
 
+/// Offsets, each with the place of its object's name.
+type Places = Vec<(u64, u32)>;
+
 /// The names of an index, and each object's offset with the place of its name.
-fn read_index(text: &[u8], name_bytes: usize) -> Option<(Vec<u8>, Vec<(u64, u32)>)> {
+fn read_index(text: &[u8], name_bytes: usize) -> Option<(Vec<u8>, Places)> {
     let rest = text.strip_prefix(b"\xfftOc\0\0\0\x02")?;
     let word = |at: usize| Some(u32::from_be_bytes(rest.get(at..at + 4)?.try_into().ok()?));
     let count = word(255 * 4)? as usize;
