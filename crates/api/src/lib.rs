@@ -12,6 +12,7 @@ use humdrum_control::watch::Boards;
 use humdrum_control::workshop::Logs;
 
 pub mod error;
+pub mod governor;
 pub mod publish;
 pub mod routes;
 mod token;
@@ -26,6 +27,7 @@ pub struct App {
     pub artifacts: Arc<dyn Artifacts>,
     pub gatherer: Arc<Gatherer>,
     pub logs: Arc<dyn Logs>,
+    pub governor: Arc<governor::Governor>,
     /// The API token; compared in constant time.
     pub token: Arc<str>,
     pub version: &'static str,

@@ -10,10 +10,12 @@ pub mod explain;
 pub mod feed;
 pub mod gates;
 pub mod holds;
+pub mod lifecycle;
 pub mod logs;
 pub mod metrics;
 pub mod placements;
 pub mod recordings;
+pub mod settings;
 pub mod ships;
 pub mod status;
 pub mod traffic;
@@ -46,6 +48,11 @@ pub fn all(app: App) -> Router {
         .route("/api/v1/recordings/{deployment}", get(recordings::recording))
         .route("/api/v1/verify/{repository}/{digest}", get(verify::verify))
         .route("/api/v1/logs/{*what}", get(logs::logs))
+        .route("/api/v1/settings", get(settings::show).post(settings::apply))
+        .route("/api/v1/lifecycle/policy", get(lifecycle::policy))
+        .route("/api/v1/lifecycle/set", post(lifecycle::set))
+        .route("/api/v1/lifecycle/preview", post(lifecycle::preview))
+        .route("/api/v1/lifecycle/run", post(lifecycle::run))
         .route("/metrics", get(metrics::metrics))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
         .route_layer(middleware::from_fn_with_state(app.clone(), token::require))

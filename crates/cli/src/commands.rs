@@ -20,10 +20,12 @@ pub(crate) mod init;
 pub(crate) mod judge;
 pub(crate) mod log;
 pub(crate) mod plan;
+pub(crate) mod registry;
 pub(crate) mod role;
 pub(crate) mod rollback;
 pub(crate) mod scan;
 pub(crate) mod secrets;
+pub(crate) mod settings;
 pub(crate) mod ship;
 pub(crate) mod sim;
 pub(crate) mod status;
@@ -77,6 +79,10 @@ pub(crate) enum Command {
     Verify(verify::Verify),
     /// Look into a folder or an image: packages with licences, and a bill of materials in CycloneDX or SPDX.
     Scan(scan::Scan),
+    /// Look after the registry: which images go, and when.
+    Registry(registry::Registry),
+    /// Environments of this installation, and who may do what in them.
+    Settings(settings::Settings),
     /// Build a commit into an image, here; `--verify` builds twice and compares.
     Build(build::Build),
     /// Find keys and passwords in files, in the staged change or in the whole history.
@@ -119,6 +125,8 @@ pub(crate) fn run(command: Command, places: &Places, ui: &Ui) -> Outcome {
         Command::Waivers(command) => command.run(places, ui),
         Command::Verify(command) => command.run(places, ui),
         Command::Scan(command) => command.run(places, ui),
+        Command::Registry(command) => command.run(places, ui),
+        Command::Settings(command) => command.run(places, ui),
         Command::Build(command) => command.run(places, ui),
         Command::Secrets(command) => command.run(places, ui),
         Command::Judge(command) => command.run(places, ui),

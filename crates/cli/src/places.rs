@@ -82,6 +82,11 @@ impl Places {
         self.in_data("registry")
     }
 
+    /// Environments and rights; see `docs/settings.md`.
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.in_data(humdrum_model::settings::FILE_NAME)
+    }
+
     pub(crate) fn edge(&self) -> PathBuf {
         self.in_data("edge")
     }

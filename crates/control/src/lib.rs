@@ -10,6 +10,8 @@ pub mod crash;
 pub mod deploy;
 pub mod engine;
 pub mod facts;
+pub mod in_use;
+pub mod journal;
 mod probe;
 pub mod trial;
 pub mod view;

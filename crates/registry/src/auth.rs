@@ -7,8 +7,10 @@ pub mod token;
 
 use std::sync::Arc;
 
+use crate::rights::Asked;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use humdrum_model::settings::OWNER;
 use sha2::{Digest as _, Sha256};
 
 pub use scope::{Action, Resource, Scope};
@@ -35,6 +37,26 @@ pub trait Authenticator: Send + Sync {
 
     /// Whether this name may do this to a repository.
     fn allows(&self, who: &str, repository: &str, action: Action) -> bool;
+
+    /// The principals behind a name, to whom the settings give rights: the name itself, and the teams it is in.
+    fn principals(&self, who: &str) -> Vec<String> {
+        vec![who.to_owned()]
+    }
+
+    /// Whether [`Authenticator::decide`] can refuse this name at all.
+    fn is_governed(&self, _who: &str) -> bool {
+        false
+    }
+
+    /// Whether this name may do what a request asks, with the reason if not. Asked once the request is read, after `allows`.
+    fn decide(&self, _who: &str, _action: Action, _asked: &Asked<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Told before tags are made under a host name.
+    fn made_under(&self, _host: &str, _repository: &str, _tags: &[String]) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// One user that may do everything: the embedded default.
@@ -62,6 +84,10 @@ impl Authenticator for SingleCredential {
 
     fn allows(&self, _: &str, _: &str, _: Action) -> bool {
         true
+    }
+
+    fn principals(&self, _: &str) -> Vec<String> {
+        vec![OWNER.to_owned()]
     }
 }
 
@@ -175,6 +201,10 @@ impl Auth {
             scope.only(|action| self.reach(who, &scope.resource, action) == Grant::Allowed)
         });
         self.key.seal(&who.name, &self.service, granted.collect(), now_ms)
+    }
+
+    pub(crate) fn authenticator(&self) -> &Arc<dyn Authenticator> {
+        &self.authenticator
     }
 
     pub fn service(&self) -> &str {

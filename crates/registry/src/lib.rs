@@ -15,6 +15,7 @@ pub mod notice;
 pub mod observer;
 pub mod range;
 pub mod registry;
+pub mod rights;
 pub mod target;
 
 mod answer;

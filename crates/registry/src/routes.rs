@@ -20,10 +20,11 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 
 use crate::RegistryState;
 use crate::answer::Refused;
-use crate::artifact::Place;
+use crate::artifact::{self, Place};
 use crate::auth::{Action, Grant, Principal, Scope};
 use crate::name::is_repository;
 use crate::registry::Registry;
+use crate::rights;
 use crate::target::{self, Kind, Target};
 
 /// Bytes of a refused body that are still read, so that a client that is sending sees the answer and not a reset.
@@ -132,7 +133,7 @@ async fn serve(state: &RegistryState, parts: &Parts, body: &mut Option<Body>) ->
     if !named {
         return Err(Refused::name(&repository));
     }
-    let call = enter(state, parts, who, repository)?;
+    let call = enter(state, parts, who, repository, &kind).await?;
     route(&call, kind, body).await
 }
 
@@ -142,22 +143,33 @@ async fn file(state: &RegistryState, parts: &Parts, rest: &str, body: &mut Optio
     let scopes = place.iter().map(|place| Scope::new(&place.repository(), needed(&parts.method)));
     let who = principal(state, parts, &scopes.collect::<Vec<_>>())?;
     let place = place?;
-    let call = enter(state, parts, who, place.repository())?;
+    let kind = match &place {
+        Place::File { version, file, .. } => Kind::Manifest(artifact::tag(version, file)?),
+        Place::Files { .. } | Place::Versions { .. } => Kind::Tags,
+    };
+    let call = enter(state, parts, who, place.repository(), &kind).await?;
     artifacts::route(&call, &place, body).await
 }
 
 /// Lets a principal in for what the method needs.
-fn enter<'a>(
+async fn enter<'a>(
     state: &'a RegistryState,
     parts: &'a Parts,
     who: Principal,
     repository: String,
+    kind: &Kind,
 ) -> Result<Call<'a>, Refused> {
     let registry = state.registry.acting_for(&who.name);
     let call = Call { state, registry, who, repository, parts };
-    for action in needed(&parts.method) {
-        admit(&call, *action)?;
+    for action in rights::needed(&parts.method) {
+        let admitted = admit(&call, *action, kind);
+        // Who may push may look at the upload that they began, and give it up.
+        let own = matches!(kind, Kind::Upload(_)) && admit(&call, Action::Push, kind).is_ok();
+        if !own {
+            admitted?;
+        }
     }
+    rights::check(&call, kind).await?;
     Ok(call)
 }
 
@@ -225,14 +237,14 @@ fn principal(state: &RegistryState, parts: &Parts, scopes: &[Scope]) -> Result<P
     }
 }
 
-fn admit(call: &Call<'_>, action: Action) -> Result<(), Refused> {
+fn admit(call: &Call<'_>, action: Action, kind: &Kind) -> Result<(), Refused> {
     match call.state.auth.grant(&call.who, &call.repository, action) {
         Grant::Allowed => Ok(()),
         Grant::OutOfScope => Err(call.beyond(&[])),
         Grant::Denied => {
             let text =
                 format!("`{}` may not {} in `{}`", call.who.name, action.name(), call.repository);
-            Err(Refused::new(StatusCode::FORBIDDEN, "DENIED", text))
+            Err(rights::refusal(call, kind, text))
         }
     }
 }

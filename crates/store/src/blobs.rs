@@ -10,6 +10,7 @@
 
 mod digest;
 mod files;
+mod history;
 mod index;
 
 use std::future::Future;
@@ -23,9 +24,11 @@ use futures::Stream;
 
 pub use digest::{Algorithm, BlobDigest, DigestError, Hasher};
 pub use files::FileBlobs;
+pub use history::{History, Past, Pull, StoredPolicy};
 pub use index::{
-    BlobRow, Index, IndexError, LinkPlace, Look, ManifestRow, Mutability, Needs, NewManifest,
-    Referrer, RestoreAsk, Restored, Roots, TagPolicy, TagsPage, Trashed, Unused, WantedBlob,
+    BlobRow, Expiry, ImageRow, Index, IndexError, LinkPlace, Look, ManifestRow, Mutability, Needs,
+    NewManifest, Referrer, RestoreAsk, Restored, Roots, TagPolicy, TagsPage, Trashed, Unused,
+    WantedBlob,
 };
 
 /// Bytes on their way; an error ends the stream.

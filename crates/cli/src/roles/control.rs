@@ -6,6 +6,7 @@ use std::sync::Arc;
 use humdrum_adapters::routers::edge::Edge;
 use humdrum_adapters::targets::agent::Agent;
 use humdrum_api::App;
+use humdrum_api::governor::Governor;
 use humdrum_api::publish::InProcess;
 use humdrum_build::builder::Builder;
 use humdrum_control::allocate::Allocator;
@@ -18,10 +19,15 @@ use humdrum_evidence::provenance::BuilderMode;
 use humdrum_jail::Launcher;
 use humdrum_model::hold::HoldBook;
 use humdrum_model::run::{HOLDS_RUN, State, WAIVERS_RUN};
+use humdrum_model::settings::Settings;
 use humdrum_model::waiver::WaiverBook;
 use humdrum_policy::worker::Evaluator;
+use humdrum_registry::lifecycle::Lifecycle;
+use humdrum_registry::lifecycle::pulls::{LOOKING, PullTimes};
+use humdrum_registry::observer::Silent;
+use humdrum_registry::rights::{Governed, InForce, tag_policy};
 use humdrum_registry::{Auth, Registry, RegistryState, SingleCredential};
-use humdrum_store::blobs::Mutability;
+use humdrum_store::blobs::History;
 use humdrum_store::{Store, open};
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
@@ -66,7 +72,9 @@ async fn serve(places: &Places, listen: Option<SocketAddr>) -> Result<(), Failur
     let addr = listener.local_addr().map_err(|error| unusable(&places.address(), &error))?;
     let token = secrets::token(places)?;
     secrets::make_signing_key(places)?;
-    let registry = registry(places)?;
+    let settings = InForce::new(settings(places)?);
+    let history = history(places)?;
+    let registry = registry(places, &settings, &history)?;
     let stop = CancellationToken::new();
     let tracker = TaskTracker::new();
     let parts = Parts::new(places, store, &registry, addr, opened.boot_epoch, &stop)?;
@@ -79,7 +87,16 @@ async fn serve(places: &Places, listen: Option<SocketAddr>) -> Result<(), Failur
         stop: stop.clone(),
     };
     watch.start(&tracker);
+    let governor = Arc::new(Governor::new(
+        settings.clone(),
+        places.settings(),
+        Lifecycle::new(registry.acting_for("lifecycle"), history.clone(), settings.clone()),
+        parts.engine.clone(),
+    ));
+    let (daily, until) = (governor.clone(), stop.clone());
+    tracker.spawn(async move { daily.daily(until).await });
     let app = App {
+        governor,
         engine: parts.engine.clone(),
         boards: parts.boards.clone(),
         target: parts.target.clone(),
@@ -90,8 +107,9 @@ async fn serve(places: &Places, listen: Option<SocketAddr>) -> Result<(), Failur
         token: token.as_str().into(),
         version: env!("CARGO_PKG_VERSION"),
     };
+    let owner = Arc::new(SingleCredential::new(REGISTRY_USER, &token));
     let auth = Auth::new(
-        Arc::new(SingleCredential::new(REGISTRY_USER, &token)),
+        Arc::new(Governed::new(owner, settings, history)),
         secrets::registry_key(places)?,
         "humdrum",
     );
@@ -136,7 +154,7 @@ impl Parts {
         stop: &CancellationToken,
     ) -> Result<Self, Failure> {
         let mode = BuilderMode::Local;
-        let artifacts = Arc::new(InProcess(registry.clone()));
+        let artifacts = Arc::new(InProcess(registry.acting_for(LOOKING)));
         let gatherer = Arc::new(Gatherer {
             artifacts: artifacts.clone(),
             trust: secrets::trust(places)?,
@@ -203,23 +221,54 @@ async fn start(parts: &Parts) -> Result<(), Failure> {
     Ok(())
 }
 
-fn registry(places: &Places) -> Result<Registry, Failure> {
-    // What reached users is never overwritten; a commit's tag neither, since a build of a commit is what it is.
-    let policy = |_: &str, tag: &str| {
-        if tag == "production" || tag.starts_with("production-") || tag.starts_with("commit-") {
-            Mutability::Immutable(format!(
-                "`{tag}` names what was built or released; such tags are never moved"
-            ))
-        } else {
-            Mutability::Mutable
+/// A file that somebody broke by hand stops control: going on without it would change who may do what.
+fn settings(places: &Places) -> Result<Settings, Failure> {
+    let path = places.settings();
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Settings::default());
         }
+        Err(error) => return Err(unusable(&path, &error)),
     };
-    Registry::open(&places.registry(), Arc::new(policy)).map_err(|error| {
+    let name = path.display().to_string();
+    let ui = crate::ui::Ui::new(false);
+    let parsed = Settings::parse(&text)
+        .map_err(|problems| crate::commands::settings::broken(&name, &text, &problems, &ui))?;
+    for warning in &parsed.warnings {
+        tracing::warn!(line = warning.line, "{name}: {}", warning.message);
+    }
+    Ok(parsed.settings)
+}
+
+fn history(places: &Places) -> Result<Arc<History>, Failure> {
+    let path = places.registry().join("history.db");
+    let failed = |error: &dyn std::error::Error| {
         Failure::new(Exit::Failed, "registry", "the registry's folder cannot be used")
-            .cause(&error)
+            .cause(error)
+            .at(path.display().to_string())
+            .next("humdrum doctor")
+    };
+    std::fs::create_dir_all(places.registry()).map_err(|error| failed(&error))?;
+    History::open(&path).map(Arc::new).map_err(|error| failed(&error))
+}
+
+fn registry(
+    places: &Places,
+    settings: &InForce,
+    history: &Arc<History>,
+) -> Result<Registry, Failure> {
+    let failed = |error: &dyn std::error::Error| {
+        Failure::new(Exit::Failed, "registry", "the registry's folder cannot be used")
+            .cause(error)
             .at(places.registry().display().to_string())
             .next("humdrum doctor")
-    })
+    };
+    let policy = tag_policy(settings.clone(), history.clone());
+    let registry = Registry::open(&places.registry(), policy).map_err(|error| failed(&error))?;
+    let pulls =
+        PullTimes::start(history.clone(), Arc::new(Silent)).map_err(|error| failed(&error))?;
+    Ok(registry.with_observer(Arc::new(pulls)))
 }
 
 /// The address is kept: instances and clients know it by heart.

@@ -44,10 +44,30 @@ pub fn evaluate(
     protected: &Protected,
     now_ms: i64,
 ) -> Vec<Decision> {
+    decide(Some(policy), images, protected, now_ms, |_| None)
+}
+
+/// As [`evaluate`], with a word on images about which no rule is: whether they expire, and why.
+pub(super) fn decide(
+    policy: Option<&Policy>,
+    images: &[Image],
+    protected: &Protected,
+    now_ms: i64,
+    otherwise: impl Fn(&Image) -> Option<(bool, String)>,
+) -> Vec<Decision> {
     let held = Held::new(images, protected);
-    let mut claims: Vec<Option<Claim<'_>>> = images.iter().map(|_| None).collect();
-    for rule in &policy.rules {
+    let mut claims: Vec<Option<Claim>> = images.iter().map(|_| None).collect();
+    for rule in policy.into_iter().flat_map(|policy| &policy.rules) {
         apply(rule, images, &held, now_ms, &mut claims);
+    }
+    for (image, claim) in images.iter().zip(&mut claims) {
+        if claim.is_none() && held.ranks(image) {
+            *claim = otherwise(image).map(|(expires, why)| Claim {
+                rule: None,
+                asked: if expires { Act::Expire } else { Act::Keep },
+                why,
+            });
+        }
     }
     let expires = expiring(images, &claims, &held);
     images
@@ -60,7 +80,7 @@ pub fn evaluate(
 /// What goes: by a rule, or as evidence about what goes, or as evidence about that evidence.
 fn expiring<'a>(
     images: &'a [Image],
-    claims: &[Option<Claim<'_>>],
+    claims: &[Option<Claim>],
     held: &Held<'_>,
 ) -> HashSet<&'a str> {
     let free = || images.iter().zip(claims).filter(|(image, _)| held.reasons(image).is_none());
@@ -81,29 +101,23 @@ fn expiring<'a>(
     }
 }
 
-/// A rule has the tags of an image; `acts` when it also asks for something.
-struct Claim<'a> {
-    rule: &'a Rule,
-    acts: bool,
+/// Who speaks about an image, and what is asked.
+struct Claim {
+    rule: Option<i64>,
+    asked: Act,
     why: String,
 }
 
-fn asked(claim: Option<&Claim<'_>>) -> Act {
-    match claim {
-        Some(Claim { rule, acts: true, .. }) => match rule.action {
-            RuleAction::Expire => Act::Expire,
-            RuleAction::Transition => Act::Archive,
-        },
-        _ => Act::Keep,
-    }
+fn asked(claim: Option<&Claim>) -> Act {
+    claim.map_or(Act::Keep, |claim| claim.asked)
 }
 
-fn apply<'a>(
-    rule: &'a Rule,
+fn apply(
+    rule: &Rule,
     images: &[Image],
     held: &Held<'_>,
     now_ms: i64,
-    claims: &mut [Option<Claim<'a>>],
+    claims: &mut [Option<Claim>],
 ) {
     let class = |image: &Image| match rule.selection.class {
         StorageClass::Standard => !image.archived,
@@ -126,7 +140,12 @@ fn apply<'a>(
             continue;
         }
         let (acts, why) = judge(rule, &images[i], rank, candidates.len(), now_ms, &what);
-        claims[i] = Some(Claim { rule, acts, why });
+        let asked = match rule.action {
+            _ if !acts => Act::Keep,
+            RuleAction::Expire => Act::Expire,
+            RuleAction::Transition => Act::Archive,
+        };
+        claims[i] = Some(Claim { rule: Some(rule.priority), asked, why });
     }
 }
 
@@ -171,7 +190,7 @@ fn judge(
 
 fn decision(
     image: &Image,
-    claim: Option<&Claim<'_>>,
+    claim: Option<&Claim>,
     held: &Held<'_>,
     expires: &HashSet<&str>,
 ) -> Decision {
@@ -179,7 +198,7 @@ fn decision(
         image: image.digest.clone(),
         action: Act::Keep,
         asked: Act::Keep,
-        rule: claim.map(|claim| claim.rule.priority),
+        rule: claim.and_then(|claim| claim.rule),
         reason,
     };
     if let Some(subject) = held.subject(image) {
@@ -198,7 +217,10 @@ fn decision(
     let Some(claim) = claim else {
         return keep("no rule is about it".into());
     };
-    let by = format!("rule {}: {}", claim.rule.priority, claim.why);
+    let by = match claim.rule {
+        Some(priority) => format!("rule {priority}: {}", claim.why),
+        None => format!("retention: {}", claim.why),
+    };
     let asked = asked(Some(claim));
     let would = match asked {
         Act::Keep => return keep(format!("kept by {by}")),

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 pub struct Image {
     pub digest: String,
     pub tags: Vec<String>,
+    /// When the newest of its tags came to it; a promotion is a tag.
+    pub tagged_ms: Option<i64>,
     pub pushed_ms: i64,
     /// The last pull that was recorded.
     pub pulled_ms: Option<i64>,
@@ -25,6 +27,12 @@ impl Image {
     /// The time that ranks it: an image that was restored counts from then.
     pub(super) fn rank_ms(&self) -> i64 {
         self.activated_ms.unwrap_or(self.pushed_ms)
+    }
+
+    /// The last time that anybody did anything with it: push, promotion, pull, restore.
+    pub(super) fn last_ms(&self) -> i64 {
+        let times = [self.tagged_ms, self.pulled_ms, self.activated_ms];
+        times.into_iter().flatten().fold(self.pushed_ms, i64::max)
     }
 
     /// The time of its last use: a pull; else the restore; else the push.

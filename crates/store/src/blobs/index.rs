@@ -8,6 +8,7 @@
 mod catalog;
 mod garbage;
 mod guard;
+mod images;
 mod manifests;
 mod pool;
 mod schema;
@@ -21,6 +22,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{BlobDigest, DigestError};
 pub use garbage::{LinkPlace, Look, Roots, Unused};
+pub use images::{Expiry, ImageRow};
 pub use manifests::{ManifestRow, NewManifest, Referrer, WantedBlob};
 use pool::Readers;
 pub use trash::{Needs, RestoreAsk, Restored, Trashed};

@@ -6,7 +6,7 @@ use super::{IndexError, Mutability, TagPolicy};
 use crate::blobs::BlobDigest;
 
 /// Tags from which `digest` is reached: downwards by index, config and layers, and from a subject to its referrers.
-const TAGS_ABOVE: &str = "
+pub(super) const TAGS_ABOVE: &str = "
 WITH RECURSIVE above(digest) AS (
   VALUES (?2)
   UNION SELECT r.manifest FROM reference r JOIN above ON r.target = above.digest WHERE r.repository = ?1

@@ -318,7 +318,12 @@ fn point(
 }
 
 /// What a manifest that is about to go needs, or is the subject of, loses its hold only now: its grace time begins.
-fn release(tx: &Connection, id: i64, digest: &str, now_ms: i64) -> Result<(), IndexError> {
+pub(super) fn release(
+    tx: &Connection,
+    id: i64,
+    digest: &str,
+    now_ms: i64,
+) -> Result<(), IndexError> {
     for sql in [
         "UPDATE link SET touched_ms = ?3 WHERE repository = ?1 AND touched_ms < ?3 AND digest IN \
          (SELECT target FROM reference WHERE repository = ?1 AND manifest = ?2)",
