@@ -4,6 +4,7 @@
 //! of them, [`bundle`] signs each into a Sigstore bundle, [`referrer`] into the OCI manifest that hangs it on the image, and
 //! [`verify`] says at any later moment whether all of that still holds.
 
+pub mod advisory;
 pub mod attestation;
 pub mod bundle;
 pub mod dsse;
