@@ -7,6 +7,7 @@ use crate::places::Places;
 use crate::ui::Ui;
 
 pub(crate) mod abort;
+pub(crate) mod advisories;
 pub(crate) mod approve;
 pub(crate) mod build;
 pub(crate) mod demo;
@@ -83,6 +84,8 @@ pub(crate) enum Command {
     Registry(registry::Registry),
     /// Environments of this installation, and who may do what in them.
     Settings(settings::Settings),
+    /// Bring advisories in, and match an SBOM with them, offline.
+    Advisories(advisories::Advisories),
     /// Build a commit into an image, here; `--verify` builds twice and compares.
     Build(build::Build),
     /// Find keys and passwords in files, in the staged change or in the whole history.
@@ -127,6 +130,7 @@ pub(crate) fn run(command: Command, places: &Places, ui: &Ui) -> Outcome {
         Command::Scan(command) => command.run(places, ui),
         Command::Registry(command) => command.run(places, ui),
         Command::Settings(command) => command.run(places, ui),
+        Command::Advisories(command) => command.run(places, ui),
         Command::Build(command) => command.run(places, ui),
         Command::Secrets(command) => command.run(places, ui),
         Command::Judge(command) => command.run(places, ui),

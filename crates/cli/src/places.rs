@@ -108,6 +108,11 @@ impl Places {
         self.in_data("policies")
     }
 
+    /// The shards of `humdrum advisories`.
+    pub(crate) fn advisories(&self) -> PathBuf {
+        self.in_data("advisories")
+    }
+
     pub(crate) fn logs(&self) -> PathBuf {
         self.in_data("logs")
     }

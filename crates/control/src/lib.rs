@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+pub mod advisories;
 pub mod allocate;
 pub mod artifacts;
 pub mod clock;

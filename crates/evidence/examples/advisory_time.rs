@@ -1,7 +1,11 @@
 //! How long it takes to match an SBOM of 10 MB with 100,000 advisories. `bench/evidence.sh` runs it; two processes, so that the memory
 //! of making the data does not count: `advisory_time make DIR`, then `advisory_time match DIR`.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement prints its numbers, and a panic is its failure")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a measurement prints its numbers, and a panic is its failure"
+)]
 
 use std::fs;
 use std::path::Path;
@@ -76,7 +80,12 @@ fn make(folder: &Path) {
         let read = osv::read(text.as_bytes()).unwrap();
         for one in read.statements {
             let advisory = serde_json::to_vec(&one.advisory).unwrap();
-            rows[of].push(Row { name: one.name, id: read.id.clone(), modified: read.modified, advisory });
+            rows[of].push(Row {
+                name: one.name,
+                id: read.id.clone(),
+                modified: read.modified,
+                advisory,
+            });
         }
     }
     let dates = Dates { as_of: now(), imported_at: now(), unreadable: 0 };
@@ -86,7 +95,12 @@ fn make(folder: &Path) {
         kept += bytes.len();
         fs::write(folder.join(ecosystem), bytes).unwrap();
     }
-    println!("import of {RECORDS} records, {} MB of JSON: {:.1} s; shards {} MB", published / 1_000_000, started.elapsed().as_secs_f64(), kept / 1_000_000);
+    println!(
+        "import of {RECORDS} records, {} MB of JSON: {:.1} s; shards {} MB",
+        published / 1_000_000,
+        started.elapsed().as_secs_f64(),
+        kept / 1_000_000
+    );
     let (mut components, mut bytes, mut number) = (vec![], 0, 0_usize);
     while bytes < SBOM_BYTES {
         let of = number % ECOSYSTEMS.len();
@@ -108,7 +122,8 @@ fn make(folder: &Path) {
 fn measure(folder: &Path) {
     let trust = TrustRoot::of(key().public());
     // From files as control opens them, but with all bytes in memory: that counts against us.
-    let files = ECOSYSTEMS.map(|(ecosystem, ..)| (ecosystem, fs::read(folder.join(ecosystem)).unwrap()));
+    let files =
+        ECOSYSTEMS.map(|(ecosystem, ..)| (ecosystem, fs::read(folder.join(ecosystem)).unwrap()));
     let started = Instant::now();
     let mut database = Database::new();
     for (ecosystem, bytes) in files {
@@ -118,7 +133,12 @@ fn measure(folder: &Path) {
     let started = Instant::now();
     let sbom = fs::read(folder.join("sbom.json")).unwrap();
     let packages = of_cyclonedx(&sbom).unwrap();
-    let question = Question { packages: &packages, at: now(), max_age: SignedDuration::from_hours(24), scanner: "measurement" };
+    let question = Question {
+        packages: &packages,
+        at: now(),
+        max_age: SignedDuration::from_hours(24),
+        scanner: "measurement",
+    };
     let answer = find(&question, &mut database).unwrap();
     let matched = started.elapsed();
     let status = fs::read_to_string("/proc/self/status").unwrap();
