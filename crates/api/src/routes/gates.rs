@@ -1,6 +1,5 @@
 //! `/api/v1/gates/check`: what the gates would say now, without deploying anything.
 
-use axum::Json;
 use axum::extract::State;
 use humdrum_control::clock::now;
 use humdrum_control::deploy::manifest_of;
@@ -14,7 +13,7 @@ use humdrum_model::run::State as RunState;
 use serde::{Deserialize, Serialize};
 
 use crate::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Json};
 
 /// Newest ships among which a release is looked for.
 const SHIPS_MAX: u32 = 1_000;

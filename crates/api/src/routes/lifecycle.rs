@@ -1,13 +1,12 @@
 //! `/api/v1/lifecycle/…`: policies of repositories, what they would do, and doing it. Repository names hold slashes, so they are in the body.
 
-use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use humdrum_registry::lifecycle::Previewed;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Json, Query};
 use crate::governor::Ran;
 
 /// A repository, and for `set` and `preview` a document.

@@ -1,13 +1,12 @@
 //! `/api/v1/settings`: what holds for the installation, and its replacement.
 
-use axum::Json;
 use axum::extract::State;
 use humdrum_model::settings::Settings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Json};
 
 /// New settings.
 #[derive(Debug, Clone, Serialize, Deserialize)]

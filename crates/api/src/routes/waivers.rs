@@ -1,7 +1,6 @@
 //! `/api/v1/waivers`: permitted exceptions, who answers for them, and until when.
 
-use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use humdrum_model::name::{EnvName, ServiceName};
 use humdrum_model::run::{Command, State as RunState, WAIVERS_RUN};
 use humdrum_model::waiver::{Waiver, WaiverCommand};
@@ -11,7 +10,7 @@ use serde_json::Value;
 
 use super::placements::{Wish, answer};
 use crate::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Json, Path};
 
 /// A waiver to grant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
