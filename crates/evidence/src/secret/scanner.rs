@@ -1,6 +1,7 @@
 //! Texts in, leaks out: keywords, regexes, entropy, allowlists and decoding, with gitleaks' meaning of each.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex_automata::Input;
@@ -76,6 +77,8 @@ enum Purpose {
     Report,
     /// Whether there might be anything, wherever the text stands.
     Sieve,
+    /// All that might be anything, wherever the text stands.
+    Compare,
 }
 
 impl Scanner {
@@ -149,13 +152,30 @@ impl Scanner {
     /// Whether a text may have findings at any path and in any commit, or as a part of it. Never wrong when it says no,
     /// but for rules that are bound to the start of a text.
     pub fn may_leak(&self, text: &[u8]) -> bool {
+        !self.anywhere(text, Purpose::Sieve).is_empty()
+    }
+
+    /// Equal for two texts in which the same lines may be findings, in the same order.
+    pub(super) fn suspicion(&self, text: &[u8]) -> u64 {
+        let mut found = self.anywhere(text, Purpose::Compare);
+        found.sort_by(Leak::compare);
+        let mut hasher = DefaultHasher::new();
+        if found.is_empty() {
+            text.hash(&mut hasher); // Only a part of it may be one: equal to nothing else.
+        }
+        let ends: Vec<usize> = memchr::memchr_iter(b'\n', text).collect();
+        for leak in &found {
+            let start = leak.start_line.checked_sub(2).map_or(0, |line| ends[line]);
+            let end = ends.get(leak.end_line - 1).copied().unwrap_or(text.len());
+            (&leak.rule, &text[start.min(end)..end]).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    fn anywhere(&self, text: &[u8], purpose: Purpose) -> Vec<Leak> {
         let mut found = Vec::new();
-        self.passes(
-            &Fragment { origin: Origin::default(), text, line: 1 },
-            Purpose::Sieve,
-            &mut found,
-        );
-        !found.is_empty()
+        self.passes(&Fragment { origin: Origin::default(), text, line: 1 }, purpose, &mut found);
+        found
     }
 
     fn passes(&self, fragment: &Fragment, purpose: Purpose, found: &mut Vec<Leak>) {
@@ -191,7 +211,7 @@ impl Scanner {
                 continue;
             }
             let leaks = job.rule(prepared, reach);
-            if prepared.rule.required.is_empty() || leaks.is_empty() || purpose == Purpose::Sieve {
+            if prepared.rule.required.is_empty() || leaks.is_empty() || purpose != Purpose::Report {
                 found.extend(leaks);
             } else {
                 found.extend(self.with_required(&job, prepared, leaks));

@@ -36,14 +36,14 @@ pub fn scan_history(scanner: &Scanner, folder: &Path) -> Result<Scanned, SourceE
 #[derive(Default)]
 struct Sieved {
     scanned: Scanned,
-    suspects: Vec<Name>,
+    suspects: Vec<(Name, u64)>,
 }
 
-/// The blobs that may have findings.
+/// The blobs that may have findings, each with what is equal for two that may have them in the same lines.
 fn sieve(
     scanner: &Scanner,
     repository: &Repository,
-) -> Result<(Scanned, HashSet<Name>), SourceError> {
+) -> Result<(Scanned, HashMap<Name, u64>), SourceError> {
     let mut packs: Vec<Pack> = Vec::new();
     let mut loose = Vec::new();
     for folder in pack::folders(&repository.objects)? {
@@ -80,7 +80,7 @@ fn sieve(
         let workers: Vec<_> = (0..threads()).map(|_| scope.spawn(work)).collect();
         workers.into_iter().map(|worker| worker.join().expect("a scan does not panic")).collect()
     });
-    let (mut scanned, mut suspects) = (Scanned::default(), HashSet::new());
+    let (mut scanned, mut suspects) = (Scanned::default(), HashMap::new());
     for part in parts {
         let part = part?;
         scanned.add(part.scanned);
@@ -108,7 +108,7 @@ impl Sieved {
             }
         };
         if suspect && !twice {
-            self.suspects.push(blob.name);
+            self.suspects.push((blob.name, scanner.suspicion(blob.bytes)));
         }
         !suspect
     }
@@ -149,7 +149,7 @@ struct Trace {
 fn trace(
     scanner: &Scanner,
     repository: &Repository,
-    suspects: &HashSet<Name>,
+    suspects: &HashMap<Name, u64>,
     scanned: &mut Scanned,
 ) -> Result<Trace, SourceError> {
     let arguments = [
@@ -189,7 +189,10 @@ fn trace(
                 let origin = Origin { path: &change.path, commit: &commit.id };
                 scanned.leaks.extend(scanner.scan(&Fragment { origin, text: b"", line: 1 }));
             }
-            if suspects.contains(&change.new) {
+            let Some(suspicion) = suspects.get(&change.new) else { continue };
+            // Most versions of a file only keep what an earlier one brought.
+            let kept = change.status == b'M' && suspects.get(&change.old) == Some(suspicion);
+            if change.merge || !kept {
                 commit.changes.push(change);
             }
         }
@@ -211,6 +214,8 @@ struct Commit {
 struct Change {
     merge: bool,
     status: u8,
+    /// Of one parent; nothing where it had none.
+    old: Name,
     new: Name,
     path: String,
 }
@@ -222,10 +227,16 @@ impl Change {
         let tab = line.iter().position(|byte| *byte == b'\t').filter(|_| parents > 0)?;
         let words: Vec<&str> = std::str::from_utf8(&line[parents..tab]).ok()?.split(' ').collect();
         // Modes and names of the parents and of the result, and the status.
-        let [.., new, status] = words[..] else { return None };
+        let [.., old, new, status] = words[..] else { return None };
         let status = status.bytes().next()?;
         let path = patch::path(&line[tab + 1..]);
-        Some(Self { merge: parents > 1, status, new: pack::name(new)?, path })
+        Some(Self {
+            merge: parents > 1,
+            status,
+            old: pack::name(old)?,
+            new: pack::name(new)?,
+            path,
+        })
     }
 }
 
