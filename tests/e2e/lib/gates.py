@@ -58,7 +58,7 @@ def main():
 
     (policies / "team.rego").write_text('package team\ndeny contains "x" if http.send({})\n')
     done = world.humdrum("gate", "policies", check=False)
-    must(done.returncode == 2 and "team.rego:2:24" in done.stderr and "http.send" in done.stderr, done.stderr)
+    must(done.returncode == 2 and "team.rego:2:22" in done.stderr and "http.send" in done.stderr, done.stderr)
     code, said = check()
     must(code == 3 and any(one.get("code") == "policy-builtin" for one in said["results"]), str(said["results"]))
 
