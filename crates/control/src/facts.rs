@@ -8,8 +8,8 @@ use humdrum_evidence::verify::{
     Check, Outcome, Question, Referrer, Required, Verification, verify,
 };
 use humdrum_model::approval::Approval;
-use humdrum_model::gate::{Components, Fact, Facts, TestFacts};
-use humdrum_model::name::{Digest, PlacementId};
+use humdrum_model::gate::{Components, Fact, Facts, ScanMode, TestFacts};
+use humdrum_model::name::{Digest, EnvName, PlacementId};
 use humdrum_model::release::Release;
 use humdrum_model::rollout::Placement;
 use humdrum_model::run::{HOLDS_RUN, State, WAIVERS_RUN, placement_run};
@@ -26,6 +26,8 @@ pub struct Gatherer {
     pub trust: TrustRoot,
     pub builders: Vec<String>,
     pub policies: Evaluator,
+    /// What findings do in an environment, as the settings in force say.
+    pub scan_mode: Box<dyn Fn(&EnvName) -> ScanMode + Send + Sync>,
 }
 
 /// What the facts of a moment are about.
@@ -140,6 +142,7 @@ impl Gatherer {
             approvals: occasion.approvals.clone(),
             approval_follows: occasion.approval_follows,
             components: components(verification),
+            vulnerability_scan: (self.scan_mode)(&id.environment),
             ..Facts::unknown(at, id.environment.clone(), release.artifact.digest.clone())
         })
     }

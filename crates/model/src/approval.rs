@@ -102,6 +102,16 @@ pub fn lacking(
 mod tests {
     use super::*;
 
+    /// Name, rules, approvals, author, environment, and what lacks: needed and given.
+    type Case = (
+        &'static str,
+        Vec<ApprovalRule>,
+        Vec<Approval>,
+        Option<&'static str>,
+        &'static str,
+        Vec<(u32, u32)>,
+    );
+
     #[test]
     fn n_of_m_with_roles_never_the_author_and_not_for_ever() {
         let at = |hours: i64| Timestamp::from_second(hours * 3600).unwrap();
@@ -123,7 +133,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         #[rustfmt::skip]
-        let cases: [(&str, Vec<ApprovalRule>, Vec<Approval>, Option<&str>, &str, Vec<(u32, u32)>); 9] = [
+        let cases: [Case; 9] = [
             ("nobody",         vec![rule("sre", 2)], given(&[]),                       Some("ada"), "production", vec![(2, 0)]),
             ("two",            vec![rule("sre", 2)], given(&[("bob", 30), ("eve", 30)]), Some("ada"), "production", vec![]),
             ("one twice",      vec![rule("sre", 2)], given(&[("bob", 30), ("bob", 31)]), Some("ada"), "production", vec![(2, 1)]),

@@ -12,6 +12,7 @@ use crate::approval::{Approval, ApprovalRule};
 use crate::finding::ScanReport;
 use crate::hold::Hold;
 use crate::name::{Digest, EnvName};
+use crate::settings::VulnerabilityScan;
 use crate::verdict::PolicyVerdict;
 use crate::waiver::{HOTFIX, NEVER, Waiver};
 use crate::window::Window;
@@ -117,7 +118,9 @@ impl Facts {
 }
 
 /// What a finding of a scan does in an environment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum ScanMode {
     /// Everything is reported, nothing denied.
     #[default]
@@ -130,11 +133,21 @@ pub enum ScanMode {
     BlockingAttested,
 }
 
+impl From<VulnerabilityScan> for ScanMode {
+    fn from(scan: VulnerabilityScan) -> Self {
+        match scan {
+            VulnerabilityScan::Advisory => Self::Advisory,
+            VulnerabilityScan::Blocking => Self::Blocking,
+            VulnerabilityScan::BlockingWithAttestation => Self::BlockingAttested,
+        }
+    }
+}
+
 /// What an installation's gates are told: the `gates` part of the policies' data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GateSettings {
-    /// What findings do, by environment; `advisory` where none is said.
+    /// What findings do, by environment, where it is to be stricter than the installation's settings say.
     pub vulnerability_scan: BTreeMap<String, ScanMode>,
     /// Kinds of scans that must be there: vulnerability, secret, licence, static, configuration, dynamic.
     pub required_scans: Vec<String>,

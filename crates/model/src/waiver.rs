@@ -123,7 +123,7 @@ impl WaiverBook {
         let report = match command {
             WaiverCommand::Lapse => Report::default(),
             WaiverCommand::Revoke { id, by, why } => {
-                if !self.waivers.get(id).is_some_and(|waiver| waiver.until > now) {
+                if self.waivers.get(id).is_none_or(|waiver| waiver.until <= now) {
                     return Err(self.unknown(id));
                 }
                 let (id, by, why) = (id.clone(), by.clone(), why.clone());

@@ -231,8 +231,10 @@ pub fn evaluate(folder: &Path, mut facts: Facts) -> Answer {
     match loaded {
         Ok(mut policies) => {
             facts.settings = policies.settings().clone();
-            let mode = facts.settings.vulnerability_scan.get(facts.environment.as_str());
-            facts.vulnerability_scan = mode.copied().unwrap_or(facts.vulnerability_scan);
+            // The stricter of the two: nothing in the policies' data weakens the settings.
+            let own = facts.settings.vulnerability_scan.get(facts.environment.as_str());
+            facts.vulnerability_scan =
+                facts.vulnerability_scan.max(own.copied().unwrap_or_default());
             Answer {
                 verdict: policies.evaluate(&facts),
                 vulnerability_scan: facts.vulnerability_scan,

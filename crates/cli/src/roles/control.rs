@@ -77,7 +77,7 @@ async fn serve(places: &Places, listen: Option<SocketAddr>) -> Result<(), Failur
     let registry = registry(places, &settings, &history)?;
     let stop = CancellationToken::new();
     let tracker = TaskTracker::new();
-    let parts = Parts::new(places, store, &registry, addr, opened.boot_epoch, &stop)?;
+    let parts = Parts::new(places, store, &registry, &settings, addr, opened.boot_epoch, &stop)?;
     start(&parts).await?;
     let watch = Watch {
         engine: parts.engine.clone(),
@@ -149,17 +149,24 @@ impl Parts {
         places: &Places,
         store: Arc<dyn Store>,
         registry: &Registry,
+        settings: &InForce,
         addr: SocketAddr,
         boot: u64,
         stop: &CancellationToken,
     ) -> Result<Self, Failure> {
         let mode = BuilderMode::Local;
         let artifacts = Arc::new(InProcess(registry.acting_for(LOOKING)));
+        let in_force = settings.clone();
         let gatherer = Arc::new(Gatherer {
             artifacts: artifacts.clone(),
             trust: secrets::trust(places)?,
             builders: vec![mode.builder_id()],
             policies: Evaluator::of_this_program(places.policies()),
+            scan_mode: Box::new(move |environment| {
+                let settings = in_force.get();
+                let own = settings.environments.get(environment);
+                own.map(|own| own.vulnerability_scan).unwrap_or_default().into()
+            }),
         });
         let builder = Builder::new(Launcher::default(), places.builds().join("scratch"));
         let keys = places.clone();
