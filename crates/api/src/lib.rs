@@ -10,6 +10,7 @@ use humdrum_control::engine::Engine;
 use humdrum_control::facts::Gatherer;
 use humdrum_control::watch::Boards;
 use humdrum_control::workshop::Logs;
+use humdrum_registry::Registry;
 
 pub mod error;
 pub mod governor;
@@ -28,6 +29,8 @@ pub struct App {
     pub gatherer: Arc<Gatherer>,
     pub logs: Arc<dyn Logs>,
     pub governor: Arc<governor::Governor>,
+    /// The registry of this process.
+    pub registry: Registry,
     /// The API token; compared in constant time.
     pub token: Arc<str>,
     pub version: &'static str,

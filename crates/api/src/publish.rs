@@ -1,11 +1,15 @@
 //! The registry of this process behind control's port: builds publish and gates read without HTTP.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use humdrum_control::Pending;
 use humdrum_control::artifacts::{ArtifactError, Artifacts, StoredManifest};
+use humdrum_control::chores::Garbage;
 use humdrum_control::store::blobs::BlobDigest;
 use humdrum_model::name::Digest;
+use humdrum_registry::collect::Collecting;
 use humdrum_registry::name::Reference;
 use humdrum_registry::registry::ReferrersAsk;
 use humdrum_registry::{Registry, RegistryError};
@@ -19,6 +23,17 @@ fn failed(error: impl std::fmt::Display) -> ArtifactError {
 
 fn blob_digest(digest: &Digest) -> Result<BlobDigest, ArtifactError> {
     digest.as_str().parse().map_err(failed)
+}
+
+impl Garbage for InProcess {
+    fn collect(&self, protected: HashSet<String>) -> Pending<'_, Result<String, ArtifactError>> {
+        Box::pin(async move {
+            let wish = Collecting { protected: Arc::new(protected), ..Collecting::default() };
+            let done = self.0.collect(&wish).await.map_err(failed)?;
+            let trashed = done.manifests_trashed.count + done.blobs_trashed.count;
+            Ok(format!("{trashed} to the trash, {} bytes freed", done.bytes_freed.bytes))
+        })
+    }
 }
 
 /// A bundle of a large SBOM; more is not evidence.

@@ -8,6 +8,7 @@ use crate::{App, error, token};
 pub mod chain;
 pub mod explain;
 pub mod feed;
+pub mod garbage;
 pub mod gates;
 pub mod holds;
 pub mod lifecycle;
@@ -45,6 +46,10 @@ pub fn all(app: App) -> Router {
         .route("/api/v1/explain/{*what}", get(explain::explain))
         .route("/api/v1/feed", get(feed::feed))
         .route("/api/v1/chain", get(chain::chain))
+        .route("/api/v1/garbage", get(garbage::look))
+        .route("/api/v1/garbage/collect", post(garbage::collect))
+        .route("/api/v1/garbage/trash", get(garbage::trash))
+        .route("/api/v1/garbage/restore", post(garbage::restore))
         .route("/api/v1/recordings/{deployment}", get(recordings::recording))
         .route("/api/v1/verify/{repository}/{digest}", get(verify::verify))
         .route("/api/v1/logs/{*what}", get(logs::logs))

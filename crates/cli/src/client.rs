@@ -56,6 +56,16 @@ impl Client {
         self.json(self.call("POST", path, Some(body)).await?)
     }
 
+    /// As `post`, for what may take long.
+    pub(crate) async fn post_within<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        longest: Duration,
+    ) -> Result<T, Failure> {
+        self.json(self.call_within("POST", path, Some(body), longest).await?)
+    }
+
     pub(crate) async fn text(&self, path: &str) -> Result<String, Failure> {
         let answer = self.call("GET", path, None::<&Value>).await?;
         if answer.is_success() {
@@ -82,12 +92,22 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<Answer, Failure> {
+        self.call_within(method, path, body, ANSWER).await
+    }
+
+    async fn call_within(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&impl Serialize>,
+        longest: Duration,
+    ) -> Result<Answer, Failure> {
         let mut request = request(method, path, body);
         let bearer = format!("Bearer {}", self.token).parse().map_err(|_| {
             Failure::new(Exit::Failed, "token", "the token file holds no token").next("humdrum up")
         })?;
         request.headers_mut().insert("authorization", bearer);
-        exchange(&self.peer, request, ANSWER).await.map_err(|error| self.unreachable(&error))
+        exchange(&self.peer, request, longest).await.map_err(|error| self.unreachable(&error))
     }
 
     fn unreachable(&self, error: &HttpError) -> Failure {

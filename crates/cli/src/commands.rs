@@ -9,6 +9,7 @@ use crate::ui::Ui;
 pub(crate) mod abort;
 pub(crate) mod advisories;
 pub(crate) mod approve;
+pub(crate) mod backup;
 pub(crate) mod build;
 pub(crate) mod demo;
 pub(crate) mod docs;
@@ -22,6 +23,7 @@ pub(crate) mod judge;
 pub(crate) mod log;
 pub(crate) mod plan;
 pub(crate) mod registry;
+pub(crate) mod restore;
 pub(crate) mod role;
 pub(crate) mod rollback;
 pub(crate) mod scan;
@@ -94,6 +96,10 @@ pub(crate) enum Command {
     Judge(judge::Judge),
     /// Print the log of a build, or of a service's instances.
     Log(log::Log),
+    /// Back up everything that cannot be made anew, while it runs.
+    Backup(backup::Backup),
+    /// Put a backup into an empty data folder, after checking all of it.
+    Restore(restore::Restore),
     /// Rehearse: replay a seed or a scenario.
     Sim(sim::Sim),
     /// Print the version.
@@ -135,6 +141,8 @@ pub(crate) fn run(command: Command, places: &Places, ui: &Ui) -> Outcome {
         Command::Secrets(command) => command.run(places, ui),
         Command::Judge(command) => command.run(places, ui),
         Command::Log(command) => command.run(places, ui),
+        Command::Backup(command) => command.run(places, ui),
+        Command::Restore(command) => command.run(places, ui),
         Command::Sim(command) => command.run(places, ui),
         Command::Version(command) => command.run(places, ui),
         Command::Docs(command) => command.run(places, ui),

@@ -1,5 +1,6 @@
 //! The only binary: arguments, wiring, exit codes.
 
+mod backup;
 mod client;
 mod commands;
 mod demo;

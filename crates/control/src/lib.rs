@@ -6,6 +6,7 @@ use std::pin::Pin;
 pub mod advisories;
 pub mod allocate;
 pub mod artifacts;
+pub mod chores;
 pub mod clock;
 pub mod crash;
 pub mod deploy;

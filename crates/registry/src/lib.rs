@@ -8,6 +8,7 @@
 pub mod artifact;
 pub mod auth;
 pub mod collect;
+pub mod fsck;
 pub mod lifecycle;
 pub mod manifest;
 pub mod name;

@@ -1,6 +1,8 @@
 //! What a collection takes and what it leaves, rule by rule, with a clock that the test moves.
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+#[path = "collect/fsck.rs"]
+mod fsck;
 #[path = "live/server.rs"]
 mod server;
 

@@ -23,12 +23,12 @@ use bytes::Bytes;
 use futures::Stream;
 
 pub use digest::{Algorithm, BlobDigest, DigestError, Hasher};
-pub use files::FileBlobs;
+pub use files::{FileBlobs, Survey};
 pub use history::{History, Past, Pull, StoredPolicy};
 pub use index::{
-    BlobRow, Expiry, ImageRow, Index, IndexError, LinkPlace, Look, ManifestRow, Mutability, Needs,
-    NewManifest, Referrer, RestoreAsk, Restored, Roots, TagPolicy, TagsPage, Trashed, Unused,
-    WantedBlob,
+    BlobRow, Expiry, HeldBlob, HeldManifest, ImageRow, Index, IndexError, Inspection, LinkPlace,
+    Look, Loose, ManifestRow, Mutability, Needs, NewManifest, Referrer, RestoreAsk, Restored,
+    Roots, TagPolicy, TagsPage, Trashed, Unused, WantedBlob,
 };
 
 /// Bytes on their way; an error ends the stream.

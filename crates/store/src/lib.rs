@@ -17,8 +17,10 @@ use std::pin::Pin;
 pub use crate::export::{ExportError, export_chain};
 pub use crate::limits::{BATCH_ROWS_MAX, DOCUMENTS_MAX, PAGE_ROWS_MAX, TEXT_BYTES_MAX};
 pub use crate::memory::MemoryStore;
-pub use crate::open::{DATABASE_FILE, LOCK_FILE, OpenError, Opened, network_kind, open};
-pub use crate::sqlite::{BackupError, SqliteStore};
+pub use crate::open::{
+    DATABASE_FILE, FolderLock, LOCK_FILE, OpenError, Opened, network_kind, open,
+};
+pub use crate::sqlite::{BackupError, SqliteStore, backup_of, copy_of, verify_file};
 
 /// An answer of the store; dropping it does not take back a write that was sent.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

@@ -34,6 +34,29 @@ const WAL_BYTES_MAX: u64 = 64 << 20;
 /// refuse ours for ever. More claims than this between a backup and its restore are not credible.
 const RESTORE_EPOCH_JUMP: u64 = 1_000_000;
 
+/// The right to a data folder without opening its database: as long as it lives, no store opens there.
+#[derive(Debug)]
+pub struct FolderLock {
+    _lock: DirLock,
+}
+
+impl FolderLock {
+    /// Takes it, or says who has it.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`], [`OpenError::Folder`].
+    pub fn take(dir: &Path) -> Result<Self, OpenError> {
+        DirLock::take(dir).map(|lock| Self { _lock: lock }).map_err(|error| lock_error(dir, error))
+    }
+}
+
+fn lock_error(dir: &Path, error: LockError) -> OpenError {
+    match error {
+        LockError::Held(pid) => OpenError::InUse { dir: dir.to_owned(), pid },
+        LockError::Io(source) => folder_error(dir, source),
+    }
+}
+
 /// An open store and the number of this opening.
 #[derive(Debug)]
 pub struct Opened {
@@ -99,10 +122,7 @@ pub fn open(dir: &Path) -> Result<Opened, OpenError> {
     if let Some(kind) = filesystem::network_kind(dir).map_err(folder)? {
         return Err(OpenError::NetworkFileSystem { dir: dir.to_owned(), kind });
     }
-    let lock = DirLock::take(dir).map_err(|error| match error {
-        LockError::Held(pid) => OpenError::InUse { dir: dir.to_owned(), pid },
-        LockError::Io(source) => folder_error(dir, source),
-    })?;
+    let lock = DirLock::take(dir).map_err(|error| lock_error(dir, error))?;
     let path = dir.join(DATABASE_FILE);
     let opened = open_database(&path).and_then(|(conn, boot_epoch)| {
         let store = SqliteStore::start(conn, &path, lock).map_err(OpenFault::Sql)?;

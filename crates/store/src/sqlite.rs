@@ -5,6 +5,7 @@ mod read;
 mod reader;
 mod rows;
 pub(crate) mod schema;
+mod verify;
 mod write;
 mod writer;
 
@@ -12,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-pub use self::backup::BackupError;
+pub use self::backup::{BackupError, backup_of, copy_of};
 use self::reader::Readers;
+pub use self::verify::verify_file;
 use self::writer::{WriteTx, Writer};
 use crate::chain::Head;
 use crate::open::DirLock;
@@ -89,18 +91,24 @@ impl SqliteStore {
                     .map_err(|broken| StoreError::Chain { pos: broken.pos, why: broken.why })?;
             }
         }
-        if head.hash != end.hash {
-            let why = "its hash is not the one recorded as the end of the chain: it was replaced"
-                .to_owned();
-            return Err(StoreError::Chain { pos: end.pos, why });
-        }
-        if last_pos > end.pos {
-            let why = "the row is behind the recorded end of the chain: it was added from outside"
-                .to_owned();
-            return Err(StoreError::Chain { pos: end.pos + 1, why });
-        }
+        chain_ends(head, end, last_pos)?;
         Ok(end.pos)
     }
+}
+
+/// Whether a walk that came to `head` came to the recorded end, with nothing behind it.
+fn chain_ends(head: Head, end: Head, last_pos: u64) -> Result<(), StoreError> {
+    if head.hash != end.hash {
+        let why =
+            "its hash is not the one recorded as the end of the chain: it was replaced".to_owned();
+        return Err(StoreError::Chain { pos: end.pos, why });
+    }
+    if last_pos > end.pos {
+        let why =
+            "the row is behind the recorded end of the chain: it was added from outside".to_owned();
+        return Err(StoreError::Chain { pos: end.pos + 1, why });
+    }
+    Ok(())
 }
 
 impl Drop for SqliteStore {

@@ -10,6 +10,7 @@ use humdrum_api::governor::Governor;
 use humdrum_api::publish::InProcess;
 use humdrum_build::builder::Builder;
 use humdrum_control::allocate::Allocator;
+use humdrum_control::chores::keep_collecting;
 use humdrum_control::engine::Engine;
 use humdrum_control::facts::Gatherer;
 use humdrum_control::watch::{Boards, Watch};
@@ -95,6 +96,8 @@ async fn serve(places: &Places, listen: Option<SocketAddr>) -> Result<(), Failur
     ));
     let (daily, until) = (governor.clone(), stop.clone());
     tracker.spawn(async move { daily.daily(until).await });
+    let garbage = parts.artifacts.clone();
+    tracker.spawn(keep_collecting(parts.engine.store().clone(), garbage, stop.clone()));
     let app = App {
         governor,
         engine: parts.engine.clone(),
@@ -104,6 +107,7 @@ async fn serve(places: &Places, listen: Option<SocketAddr>) -> Result<(), Failur
         artifacts: parts.artifacts.clone(),
         gatherer: parts.gatherer.clone(),
         logs: parts.workshop.clone(),
+        registry: registry.clone(),
         token: token.as_str().into(),
         version: env!("CARGO_PKG_VERSION"),
     };

@@ -4,6 +4,7 @@
 
 mod advisories;
 mod api;
+mod backup;
 mod build;
 mod docs;
 mod doctor;

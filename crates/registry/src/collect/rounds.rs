@@ -62,11 +62,11 @@ impl Round<'_> {
         for thing in index.trash_before(self.trash_ms, u32::MAX).await? {
             done.add(self.forgotten(&thing));
         }
-        self.each_unheld(self.trash_ms, async |blob: &StoredBlob| {
-            done.add(freed(blob));
-            Ok(())
-        })
-        .await?;
+        let mut after = None;
+        while let Some((last, unheld)) = self.unheld(after.as_ref(), self.trash_ms).await? {
+            unheld.iter().for_each(|blob| done.add(freed(blob)));
+            after = Some(last);
+        }
         Ok(done)
     }
 
@@ -136,15 +136,18 @@ impl Round<'_> {
     }
 
     async fn bytes(&self, done: &mut Collected) -> Result<(), RegistryError> {
-        self.each_unheld(i64::MIN, async |blob: &StoredBlob| {
-            match self.delete(&blob.digest).await? {
-                Deleted::Yes => done.add(freed(blob)),
-                Deleted::Needed => {}
-                Deleted::Busy => done.busy += 1,
+        let mut after = None;
+        while let Some((last, unheld)) = self.unheld(after.as_ref(), i64::MIN).await? {
+            for blob in unheld {
+                match self.delete(&blob.digest).await? {
+                    Deleted::Yes => done.add(freed(&blob)),
+                    Deleted::Needed => {}
+                    Deleted::Busy => done.busy += 1,
+                }
             }
-            Ok(())
-        })
-        .await
+            after = Some(last);
+        }
+        Ok(())
     }
 
     /// Deletes bytes, unless somebody has them or is about to.
@@ -159,24 +162,20 @@ impl Round<'_> {
         Ok(if there { Deleted::Yes } else { Deleted::Needed })
     }
 
-    /// Walks all bytes and acts on those that nobody has; trash from before `trash_ms` counts as nobody.
-    async fn each_unheld(
+    /// The next part of all bytes after `after`: its last digest, and those that nobody has. Trash from before `trash_ms` counts as
+    /// nobody.
+    async fn unheld(
         &self,
+        after: Option<&BlobDigest>,
         trash_ms: i64,
-        mut act: impl AsyncFnMut(&StoredBlob) -> Result<(), RegistryError>,
-    ) -> Result<(), RegistryError> {
-        let mut after: Option<BlobDigest> = None;
-        loop {
-            let page = self.registry.blobs().list(after.as_ref(), PAGE as usize).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some(last.digest.clone());
-            let digests = page.iter().map(|blob| blob.digest.clone()).collect();
-            let unheld = self.registry.index().unheld(digests, trash_ms).await?;
-            let unheld: HashSet<BlobDigest> = unheld.into_iter().collect();
-            for blob in page.iter().filter(|blob| unheld.contains(&blob.digest)) {
-                act(blob).await?;
-            }
-        }
+    ) -> Result<Option<(BlobDigest, Vec<StoredBlob>)>, RegistryError> {
+        let mut page = self.registry.blobs().list(after, PAGE as usize).await?;
+        let Some(last) = page.last().map(|blob| blob.digest.clone()) else { return Ok(None) };
+        let digests = page.iter().map(|blob| blob.digest.clone()).collect();
+        let unheld = self.registry.index().unheld(digests, trash_ms).await?;
+        let unheld: HashSet<BlobDigest> = unheld.into_iter().collect();
+        page.retain(|blob| unheld.contains(&blob.digest));
+        Ok(Some((last, page)))
     }
 
     fn manifest_item(&self, one: &Unused) -> Item {

@@ -6,6 +6,7 @@
 mod read;
 mod session;
 mod shelf;
+mod survey;
 
 use std::fs::{self, File};
 use std::io;
@@ -20,6 +21,7 @@ use super::{
     UPLOAD_TTL, UploadId,
 };
 use session::{Sessions, Writer};
+pub use survey::Survey;
 
 /// Abandoned sessions are looked for this often, when a new one begins.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
@@ -65,8 +67,7 @@ impl FileBlobs {
     }
 
     fn path(&self, digest: &BlobDigest) -> PathBuf {
-        let hex = digest.hex();
-        self.root.join(digest.algorithm().name()).join(&hex[..2]).join(hex)
+        Self::place(&self.root, digest)
     }
 }
 

@@ -55,7 +55,28 @@ impl SqliteStore {
     }
 }
 
+/// As [`SqliteStore::backup_to`], from the database file itself, whether a store has it open or not. Blocking.
+///
+/// # Errors
+/// [`BackupError`]; nothing is left at `to` then.
+pub fn backup_of(from: &Path, to: &Path) -> Result<(), BackupError> {
+    back_up(from, to)
+}
+
+/// Copies any of our databases as it is at one moment, while others work with it. Blocking.
+///
+/// # Errors
+/// [`BackupError`]; nothing is left at `to` then.
+pub fn copy_of(from: &Path, to: &Path) -> Result<(), BackupError> {
+    written(from, to, false)
+}
+
 fn back_up(from: &Path, to: &Path) -> Result<(), BackupError> {
+    written(from, to, true)
+}
+
+/// `mark`: the copy knows that it is one, and its fences rise when it is opened.
+fn written(from: &Path, to: &Path, mark: bool) -> Result<(), BackupError> {
     let file = |source| BackupError::File { path: to.to_owned(), source };
     if to.exists() {
         return Err(BackupError::Exists { path: to.to_owned() });
@@ -64,7 +85,7 @@ fn back_up(from: &Path, to: &Path) -> Result<(), BackupError> {
     partial.push(".partial");
     let partial = PathBuf::from(partial);
     remove_if_there(&partial).map_err(file)?;
-    let copied = copy(from, &partial);
+    let copied = copy(from, &partial, mark);
     if copied.is_err() {
         // The cause is worth more to the caller than a failure to clean up after it.
         let _ = fs::remove_file(&partial);
@@ -73,12 +94,14 @@ fn back_up(from: &Path, to: &Path) -> Result<(), BackupError> {
     publish(&partial, to).map_err(file)
 }
 
-fn copy(from: &Path, to: &Path) -> rusqlite::Result<()> {
+fn copy(from: &Path, to: &Path, mark: bool) -> rusqlite::Result<()> {
     let source = open_reader(from)?;
     let mut target = Connection::open(to)?;
     copy_pages(&source, &mut target)?;
     target.pragma_update(None, "journal_mode", "DELETE")?;
-    target.execute("UPDATE meta SET is_backup = 1, clean = 1", [])?;
+    if mark {
+        target.execute("UPDATE meta SET is_backup = 1, clean = 1", [])?;
+    }
     target.close().map_err(|(_, error)| error)
 }
 

@@ -89,7 +89,7 @@ fn stored(algorithm: Algorithm, entry: &DirEntry) -> Option<StoredBlob> {
 }
 
 /// What a folder holds; nothing when it is not there.
-fn entries(folder: &Path) -> Result<Vec<DirEntry>, BlobError> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<DirEntry>, BlobError> {
     match fs::read_dir(folder) {
         Err(error)
             if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
