@@ -1,4 +1,4 @@
-//! How long it takes to match an SBOM of 10 MB with 100,000 advisories. `bench/evidence.sh` runs it; two processes, so that the memory
+//! How long it takes to match an SBOM of 10 MB with 100,000 advisories. Two processes, so that the memory
 //! of making the data does not count: `advisory_time make DIR`, then `advisory_time match DIR`.
 
 #![expect(
