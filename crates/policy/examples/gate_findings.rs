@@ -46,7 +46,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Findings as scans of large images have them: one in a thousand critical, one in fifty new and fixable.
 fn facts(count: usize) -> Result<Facts, Box<dyn std::error::Error>> {
-    let at: Timestamp = "2026-11-21T12:00:00Z".parse()?;
+    let at: Timestamp =
+        "2026-11-21T12:00:00Z".parse().map_err(|error: jiff::Error| error.to_string())?;
     let fine = || Fact::Verified { detail: "verified".into() };
     let findings = (0..count)
         .map(|n| Finding {

@@ -1,5 +1,7 @@
 //! The worker's bounds, with the test's own program as the worker: policies that loop, eat memory, crash or lie still give a verdict that denies.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it says")]
+
 use std::path::Path;
 use std::time::Duration;
 
