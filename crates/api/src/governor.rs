@@ -167,9 +167,9 @@ impl Governor {
 impl From<LifecycleError> for ApiError {
     fn from(error: LifecycleError) -> Self {
         match error {
-            LifecycleError::Name(_) => Self::new(422, "repository", error.to_string()),
+            LifecycleError::Name(_) => ApiError::new(422, "repository", error.to_string()),
             LifecycleError::UnknownRepository(_) => {
-                Self::new(404, "no-such-repository", error.to_string())
+                ApiError::new(404, "no-such-repository", error.to_string())
                     .hint("a repository has the name of its service")
             }
             LifecycleError::Policy(policy) => {
@@ -177,11 +177,11 @@ impl From<LifecycleError> for ApiError {
                     "" => String::new(),
                     at => format!(" at {at}"),
                 };
-                let refused = Self::new(422, "lifecycle-policy", format!("{policy}{place}"));
+                let refused = ApiError::new(422, "lifecycle-policy", format!("{policy}{place}"));
                 refused.hint(policy.hint.unwrap_or("docs/registry.md describes the documents"))
             }
             LifecycleError::Registry(_) | LifecycleError::Index(_) => {
-                Self::new(503, "registry", error.to_string()).hint("humdrum doctor")
+                ApiError::new(503, "registry", error.to_string()).hint("humdrum doctor")
             }
         }
     }
