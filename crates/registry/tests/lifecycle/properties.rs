@@ -24,6 +24,7 @@ prop_compose! {
                 digest: name(i),
                 tags: tags.into_iter().map(|tag| TAGS[tag].to_owned()).collect(),
                 pushed_ms: NOW_MS - age * DAY_MS,
+                tagged_ms: None,
                 pulled_ms: pulled.map(|days| NOW_MS - days.min(age) * DAY_MS),
                 archived: kind == 7,
                 archived_ms: (kind == 7).then_some(NOW_MS - 100 * DAY_MS),
