@@ -1,6 +1,6 @@
 //! Gathers what the gates ask: evidence is read from the registry and verified anew at every deployment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use humdrum_evidence::trust::TrustRoot;
@@ -8,17 +8,19 @@ use humdrum_evidence::verify::{
     Check, Outcome, Question, Referrer, Required, Verification, verify,
 };
 use humdrum_model::approval::Approval;
-use humdrum_model::gate::{Components, Fact, Facts, ScanMode, TestFacts};
+use humdrum_model::gate::{Components, Fact, Facts, Scan, ScanMode, TestFacts};
 use humdrum_model::name::{Digest, EnvName, PlacementId};
 use humdrum_model::release::Release;
 use humdrum_model::rollout::Placement;
 use humdrum_model::run::{HOLDS_RUN, State, WAIVERS_RUN, placement_run};
 use humdrum_policy::worker::Evaluator;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::artifacts::{ArtifactError, Artifacts};
 use crate::clock::now;
 use crate::engine::Engine;
+use crate::scans::{Matcher, fingerprints};
 
 /// Reads and verifies evidence; knows which builders count.
 pub struct Gatherer {
@@ -28,6 +30,7 @@ pub struct Gatherer {
     pub policies: Evaluator,
     /// What findings do in an environment, as the settings in force say.
     pub scan_mode: Box<dyn Fn(&EnvName) -> ScanMode + Send + Sync>,
+    pub matcher: Matcher,
 }
 
 /// What the facts of a moment are about.
@@ -123,7 +126,11 @@ impl Gatherer {
             _ => return Err(ArtifactError("the book of waivers is something else".into())),
         };
         let after = occasion.after.as_ref();
+        let scans = self.scans(verification, at).await?;
+        let known = self.known(engine, id, release, at).await?;
         Ok(Facts {
+            scans,
+            known,
             owner: occasion.owner.clone(),
             release: release.id.to_string(),
             signature: whole(verification, "signature"),
@@ -145,6 +152,39 @@ impl Gatherer {
             vulnerability_scan: (self.scan_mode)(&id.environment),
             ..Facts::unknown(at, id.environment.clone(), release.artifact.digest.clone())
         })
+    }
+}
+
+impl Gatherer {
+    async fn scans(
+        &self,
+        verification: &Verification,
+        at: Timestamp,
+    ) -> Result<Vec<Scan>, ArtifactError> {
+        let (matcher, verification) = (self.matcher.clone(), verification.clone());
+        let scans = tokio::task::spawn_blocking(move || matcher.scans(&verification, at)).await;
+        scans.map_err(|error| ArtifactError(error.to_string()))
+    }
+
+    /// The findings that the environment's present release has, too: they are no news.
+    async fn known(
+        &self,
+        engine: &Engine,
+        id: &PlacementId,
+        release: &Release,
+        at: Timestamp,
+    ) -> Result<BTreeSet<String>, ArtifactError> {
+        let Some(snapshot) = engine.snapshot(&placement_run(id)) else {
+            return Ok(BTreeSet::new());
+        };
+        let State::Placement(placement) = &*snapshot.state else { return Ok(BTreeSet::new()) };
+        let present = placement.stable_bundle().map(|bundle| &bundle.release.artifact);
+        let Some(present) = present.filter(|present| present.digest != release.artifact.digest)
+        else {
+            return Ok(BTreeSet::new());
+        };
+        let evidence = self.evidence(&present.repository, &present.digest).await?;
+        Ok(fingerprints(&self.scans(&evidence.verification, at).await?))
     }
 }
 

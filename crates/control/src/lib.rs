@@ -15,6 +15,7 @@ pub mod facts;
 pub mod in_use;
 pub mod journal;
 mod probe;
+pub mod scans;
 pub mod trial;
 pub mod view;
 pub mod watch;

@@ -1,5 +1,6 @@
-//! The five statements that hang on an artifact: signature, SBOM, provenance, test result, promotion.
+//! The statements that hang on an artifact: signature, SBOM, provenance, test result, scans, promotion.
 
+use humdrum_model::finding::{FindingKind, ScanReport};
 use humdrum_model::name::Digest;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ pub const SBOM: &str = "https://cyclonedx.org/bom";
 pub const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 /// in-toto test result.
 pub const TEST_RESULT: &str = "https://in-toto.io/attestation/test-result/v0.1";
+/// What a scan found; each kind of scan has a type of its own below this.
+pub const SCAN: &str = "urn:humdrum:scan:";
 /// SLSA verification summary: a gate's decision for one environment.
 pub const PROMOTION: &str = "https://slsa.dev/verification_summary/v1";
 
@@ -64,6 +67,23 @@ pub enum TestOutcome {
 /// The test result as a statement about the image.
 pub fn test_result(subject: &Digest, result: TestResult) -> Statement<TestResult> {
     Statement::about(subject, TEST_RESULT, result)
+}
+
+/// The predicate type of a kind of scan: `urn:humdrum:scan:secret:v1`.
+pub const fn scan_type(kind: FindingKind) -> &'static str {
+    match kind {
+        FindingKind::Vulnerability => "urn:humdrum:scan:vulnerability:v1",
+        FindingKind::Secret => "urn:humdrum:scan:secret:v1",
+        FindingKind::Licence => "urn:humdrum:scan:licence:v1",
+        FindingKind::Static => "urn:humdrum:scan:static:v1",
+        FindingKind::Configuration => "urn:humdrum:scan:configuration:v1",
+        FindingKind::Dynamic => "urn:humdrum:scan:dynamic:v1",
+    }
+}
+
+/// What a scan found, as a statement about the image.
+pub fn scan(subject: &Digest, report: ScanReport) -> Statement<ScanReport> {
+    Statement::about(subject, scan_type(report.kind), report)
 }
 
 /// A gate's decision that an artifact may (or may not) enter one environment.

@@ -9,10 +9,12 @@ use humdrum_api::App;
 use humdrum_api::governor::Governor;
 use humdrum_api::publish::InProcess;
 use humdrum_build::builder::Builder;
+use humdrum_control::advisories::Advisories;
 use humdrum_control::allocate::Allocator;
 use humdrum_control::chores::keep_collecting;
 use humdrum_control::engine::Engine;
 use humdrum_control::facts::Gatherer;
+use humdrum_control::scans::Matcher;
 use humdrum_control::watch::{Boards, Watch};
 use humdrum_control::workshop::local::Local;
 use humdrum_control::world::real::Real;
@@ -171,6 +173,10 @@ impl Parts {
                 let own = settings.environments.get(environment);
                 own.map(|own| own.vulnerability_scan).unwrap_or_default().into()
             }),
+            matcher: Matcher {
+                advisories: Advisories::at(places.advisories()),
+                trust: secrets::trust(places)?,
+            },
         });
         let builder = Builder::new(Launcher::default(), places.builds().join("scratch"));
         let keys = places.clone();

@@ -23,7 +23,7 @@ use humdrum_model::report::Report;
 use humdrum_model::ship::{BuildFacts, BuildFailure, EnvStop, ShipRequest};
 use tokio::sync::Semaphore;
 
-use super::scan::{Layers, LayersError};
+use super::scan::{Layers, LayersError, secret_report};
 use super::{Logs, Promoted, Workshop, publish};
 use crate::Pending;
 use crate::artifacts::Artifacts;
@@ -104,27 +104,24 @@ impl Local {
         result
     }
 
-    fn base_contents(&self, built: &Built) -> Result<Option<ImageFacts>, LayersError> {
-        if built.materials.base.is_none() {
-            return Ok(None);
-        }
+    /// What the base image holds, when there is one, and what a container of the whole image sees.
+    fn contents(&self, built: &Built) -> Result<(Option<ImageFacts>, ImageFacts), LayersError> {
         let base = built.layers.iter().filter(|layer| layer.name == LAYER_NAME);
-        self.layers.image(base).map(Some)
+        let base = built.materials.base.is_some().then(|| self.layers.image(base)).transpose()?;
+        Ok((base, self.layers.image(built.layers.iter())?))
     }
 
     async fn publish(&self, request: &ShipRequest, made: Made) -> Result<BuildFacts, BuildFailure> {
         let key = tokio::task::block_in_place(|| (self.key)());
         let key =
             key.map_err(|why| fail("signing-key", format!("{why}."), Some("humdrum doctor")))?;
-        let base_contents = tokio::task::block_in_place(|| self.base_contents(&made.built));
-        let base_contents = base_contents.map_err(|error| {
-            let what = format!("The base image could not be looked into: {error}.");
-            fail(
-                "base-contents",
-                what,
-                Some("check that `build.base` names an image of Linux layers"),
-            )
-        })?;
+        let (base_contents, whole) = tokio::task::block_in_place(|| self.contents(&made.built))
+            .map_err(|error| {
+                let what = format!("The image could not be looked into: {error}.");
+                let next = "check that `build.base` names an image of Linux layers";
+                fail("image-contents", what, Some(next))
+            })?;
+        let scans = [secret_report(&whole, made.built.finished)];
         let input = publish::Input {
             built: &made.built,
             facts: &made.facts,
@@ -136,6 +133,7 @@ impl Local {
             version: self.version,
             key: &key,
             base_contents: base_contents.as_ref(),
+            scans: &scans,
         };
         let published = publish::publish(self.artifacts.as_ref(), &input).await;
         let published = published.map_err(|error| {

@@ -16,6 +16,7 @@ use humdrum_evidence::sbom::{SbomInput, sbom};
 use humdrum_evidence::scan::image::ImageFacts;
 use humdrum_evidence::statement::ResourceDescriptor;
 use humdrum_evidence::{bundle, sbom::SbomError};
+use humdrum_model::finding::ScanReport;
 use humdrum_model::name::Digest;
 use humdrum_model::release::Artifact;
 use humdrum_model::ship::ShipRequest;
@@ -38,6 +39,8 @@ pub(super) struct Input<'a> {
     pub(super) key: &'a PrivateKey,
     /// What the base image holds, when there is one.
     pub(super) base_contents: Option<&'a ImageFacts>,
+    /// What scans of the whole image found.
+    pub(super) scans: &'a [ScanReport],
 }
 
 /// What is in the registry now.
@@ -175,6 +178,10 @@ fn statements(input: &Input<'_>) -> Result<Vec<(&'static str, Vec<u8>)>, Publish
             ),
         ),
     ];
+    for report in input.scans {
+        let kind = attestation::scan_type(report.kind);
+        all.push((kind, bundle::sign(&attestation::scan(digest, report.clone()), key)));
+    }
     if input.tests_declared {
         all.push((
             attestation::TEST_RESULT,

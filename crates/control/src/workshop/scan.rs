@@ -2,18 +2,26 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use humdrum_build::layer::LayerBlob;
 use humdrum_evidence::scan::image::{ImageFacts, image};
 use humdrum_evidence::scan::{self, FORMAT, LayerFacts, ScanError};
+use humdrum_evidence::secret::{Leak, Options, RuleSet, Scanner};
+use humdrum_model::finding::{FindingKind, ScanReport};
 use humdrum_model::name::Digest;
+use jiff::Timestamp;
 
+/// Rules are part of the program, so another version reads layers again.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Kept facts of one layer, in bytes; a layer of 300,000 files needs 40 MB.
 const KEPT_BYTES_MAX: u64 = 256 << 20;
 
 /// What is known of layers, in files named by digest. Losing it costs time, never truth.
 pub(super) struct Layers {
     folder: PathBuf,
+    /// Made when the first layer is read: its tables take some milliseconds.
+    secrets: LazyLock<Scanner>,
 }
 
 /// Why a layer's contents are not known. Each message completes "cannot look into layer …: ".
@@ -25,9 +33,25 @@ pub(super) enum LayersError {
     Scan { digest: Digest, source: ScanError },
 }
 
+fn shipped() -> Scanner {
+    Scanner::new(RuleSet::shipped(), Options::default())
+}
+
+/// What the search for secrets says of an image.
+pub(super) fn secret_report(facts: &ImageFacts, at: Timestamp) -> ScanReport {
+    ScanReport {
+        kind: FindingKind::Secret,
+        scanner: format!("humdrum {VERSION}"),
+        at,
+        data_as_of: None,
+        failed: None,
+        findings: facts.secrets.clone(),
+    }
+}
+
 impl Layers {
     pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder }
+        Self { folder, secrets: LazyLock::new(shipped) }
     }
 
     /// What the given layers hold, laid on top of each other, the lowest first.
@@ -43,13 +67,16 @@ impl Layers {
     }
 
     fn layer(&self, digest: &Digest, path: &Path) -> Result<LayerFacts, LayersError> {
-        let kept = self.folder.join(format!("{FORMAT}-{}.json", digest.hex()));
+        let kept = self.folder.join(format!("{FORMAT}-{VERSION}-{}.json", digest.hex()));
         if let Some(facts) = read(&kept) {
             return Ok(facts);
         }
         let file = std::fs::File::open(path)
             .map_err(|source| LayersError::Open { digest: digest.clone(), source })?;
-        let facts = scan::layer::scan(file, None)
+        let search = |path: &str, bytes: &[u8]| {
+            self.secrets.scan_bytes(path, bytes).iter().map(Leak::finding).collect()
+        };
+        let facts = scan::layer::scan(file, Some(&search))
             .map_err(|source| LayersError::Scan { digest: digest.clone(), source })?;
         if let Err(error) = self.keep(&kept, &facts) {
             tracing::warn!(path = %kept.display(), %error, "what a layer holds cannot be kept; it will be read again");
