@@ -252,7 +252,7 @@ fn take_in(
     imported: &mut Imported,
 ) {
     let mut counts: HashMap<&str, usize> = HashMap::new();
-    for one in records.iter().flat_map(|record| ecosystems(record)) {
+    for one in records.iter().flat_map(ecosystems) {
         *counts.entry(one).or_default() += 1;
     }
     let in_force = records.iter().filter(|record| !record.withdrawn).count();
