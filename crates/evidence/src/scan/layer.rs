@@ -91,7 +91,7 @@ fn clean(path: &str) -> String {
     parts.join("/")
 }
 
-/// The frames of a zstd stream one after the other; the decoder itself stops after one.
+/// A zstd stream. The decoder stops after one frame without a word, and what follows must not be taken for the end.
 struct Frames<R: Read> {
     decoder: Option<ruzstd::decoding::StreamingDecoder<R, ruzstd::decoding::FrameDecoder>>,
 }
@@ -105,19 +105,16 @@ impl<R: Read> Frames<R> {
 
 impl<R: Read> Read for Frames<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let Some(decoder) = self.decoder.as_mut() else { return Ok(0) };
-            let n = decoder.read(into)?;
-            if n > 0 || into.is_empty() {
-                return Ok(n);
-            }
-            let mut rest = self.decoder.take().expect("it was there a line ago").into_inner();
-            let mut first = [0];
-            if rest.read(&mut first)? == 0 {
-                return Ok(0);
-            }
-            return Err(io::Error::other("more than one zstd frame in a layer is not read"));
+        let Some(decoder) = self.decoder.as_mut() else { return Ok(0) };
+        let n = decoder.read(into)?;
+        if n > 0 || into.is_empty() {
+            return Ok(n);
         }
+        let mut rest = self.decoder.take().expect("it was there a line ago").into_inner();
+        if rest.read(&mut [0])? == 0 {
+            return Ok(0);
+        }
+        Err(io::Error::other("more than one zstd frame in a layer is not read"))
     }
 }
 
