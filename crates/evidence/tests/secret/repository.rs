@@ -142,7 +142,7 @@ impl Repository {
 
     /// One round of changes: lines, secrets, new, gone and moved files.
     fn change(&mut self, round: usize) {
-        if self.files.len() < 6 || round % 3 == 0 {
+        if self.files.len() < 6 || round.is_multiple_of(3) {
             self.new_file(round);
         }
         for _ in 0..3 {
