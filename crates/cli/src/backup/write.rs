@@ -9,6 +9,9 @@ use super::sink::Sink;
 use super::{Contents, Entry, FORMAT, list};
 use crate::places::Places;
 
+/// What the registry remembers of its images, beside its index.
+const HISTORY: &str = "history.db";
+
 /// Why there is no backup. Nothing is left at its place then.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WriteError {
@@ -62,6 +65,7 @@ pub(crate) fn write(places: &Places, to: &Path, at: String) -> Result<Written, W
     let chain = verify_file(&copy)?;
     writing.take(&copy, &format!("control/{DATABASE_FILE}"), false)?;
     let blobs = writing.registry(places, copies.path())?;
+    writing.history(places, copies.path())?;
     let plain = list::plain(&places.data)
         .map_err(|source| WriteError::Copy { path: places.data.clone(), source })?;
     for path in &plain {
@@ -103,6 +107,16 @@ impl Writing<'_> {
         let taken = self.sink.take(from, path, Algorithm::Sha256, fixed);
         let copy = |source| WriteError::Copy { path: from.to_owned(), source };
         self.entries.push(taken.map_err(copy)?);
+        Ok(())
+    }
+
+    /// Pull times, lifecycle policies and homes of tags: a database of its own beside the index.
+    fn history(&mut self, places: &Places, scratch: &Path) -> Result<(), WriteError> {
+        let (from, copy) = (places.registry().join(HISTORY), scratch.join(HISTORY));
+        if from.is_file() {
+            copy_of(&from, &copy)?;
+            self.take(&copy, &format!("registry/{HISTORY}"), false)?;
+        }
         Ok(())
     }
 

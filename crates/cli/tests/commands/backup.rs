@@ -54,6 +54,7 @@ fn a_backup_under_load_restores_to_the_same_installation() {
     for (backup, name) in [(&folder, "one"), (&file, "two")] {
         let data = stage.path().join(name);
         restore(&stage, backup, &data).ok();
+        assert!(data.join("registry/history.db").is_file(), "pull times and policies are lost");
         let refused = restore(&stage, backup, &data);
         assert!(refused.code == 2 && refused.out.contains("not-empty"), "{refused:?}");
         let place = data.to_str().unwrap();
