@@ -188,7 +188,8 @@ impl Supervisor {
             let path = pid_path(&self.places, role);
             let text = serde_json::to_string(&identity).expect("plain data always serialises");
             // Never half a file: who is killed between two writes would leave a role that nobody knows.
-            let draft = path.with_extension("new");
+            // A name that no role uses for its own drafts: the edge binds its socket as `edge.new`.
+            let draft = path.with_extension("pid.new");
             let written =
                 std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, &path));
             written.map_err(|error| unusable(&path, &error))?;
