@@ -126,8 +126,12 @@ def edge(program):
 
 
 def ms(text):
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()
-    return float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+    # A caller that was not scheduled for long makes wrk say minutes, or no number at all.
+    match = re.fullmatch(r"(-?nan|[\d.]+)(us|ms|s|m)", text)
+    if not match:
+        sys.exit(f"wrk says `{text}` where a latency belongs")
+    number, unit = match.groups()
+    return float(number) * {"us": 0.001, "ms": 1, "s": 1000, "m": 60000}[unit]
 
 
 def load(port, seconds):
