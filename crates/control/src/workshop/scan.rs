@@ -17,6 +17,9 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Kept facts of one layer, in bytes; a layer of 300,000 files needs 40 MB.
 const KEPT_BYTES_MAX: u64 = 256 << 20;
 
+/// Layers whose facts are kept. Each release brings one of its own, so without a limit the folder would grow for ever.
+const KEPT_LAYERS_MAX: usize = 512;
+
 /// What is known of layers, in files named by digest. Losing it costs time, never truth.
 pub(super) struct Layers {
     folder: PathBuf,
@@ -90,8 +93,23 @@ impl Layers {
         let draft = tempfile_name(kept);
         let file = io::BufWriter::new(std::fs::File::create(&draft)?);
         serde_json::to_writer(file, facts)?;
-        std::fs::rename(&draft, kept)
+        std::fs::rename(&draft, kept)?;
+        forget_oldest(&self.folder, KEPT_LAYERS_MAX)
     }
+}
+
+/// Leaves the files that were written last. What is forgotten is read again when it is asked for.
+fn forget_oldest(folder: &Path, max: usize) -> io::Result<()> {
+    let mut files = vec![];
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        files.push((entry.metadata()?.modified()?, entry.path()));
+    }
+    files.sort();
+    for (_, path) in &files[..files.len().saturating_sub(max)] {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
 }
 
 fn tempfile_name(kept: &Path) -> PathBuf {
@@ -148,5 +166,21 @@ mod tests {
         assert!(error.to_string().ends_with("(os error 2)"), "{error}");
         std::fs::write(&blob.path, bytes).unwrap();
         assert_eq!(layers.image([&blob].into_iter()).unwrap(), first);
+    }
+
+    #[test]
+    fn only_the_newest_facts_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..5 {
+            let file = std::fs::File::create(folder.path().join(format!("{number}.json"))).unwrap();
+            // Written in the order opposite to their names.
+            let age = std::time::Duration::from_secs(1_000 - number);
+            file.set_modified(std::time::UNIX_EPOCH + age).unwrap();
+        }
+        forget_oldest(folder.path(), 2).unwrap();
+        let mut left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["0.json", "1.json"]);
     }
 }
