@@ -79,7 +79,9 @@ pub struct MissingLibrary {
 fn missing_words(missing: &[MissingLibrary]) -> String {
     let words: Vec<_> = missing
         .iter()
-        .map(|one| format!("`{}` needs `{}`", one.needed_by.display(), one.library))
+        .map(|MissingLibrary { library, needed_by }| {
+            format!("`{}` needs `{library}`", needed_by.display())
+        })
         .collect();
     format!("{}, which neither the image nor this host has", words.join("; "))
 }

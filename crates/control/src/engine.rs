@@ -68,6 +68,21 @@ pub struct Snapshot {
     pub quarantined: Option<String>,
 }
 
+impl Snapshot {
+    fn of(row: &RunRow, state: State, quarantined: Option<String>) -> Self {
+        Self {
+            id: row.id.clone(),
+            subject: row.subject.clone(),
+            epoch: row.epoch,
+            version: row.version,
+            created_ms: row.created_ms,
+            updated_ms: row.updated_ms,
+            state: Arc::new(state),
+            quarantined,
+        }
+    }
+}
+
 /// Drives all runs of this process.
 #[derive(Clone)]
 pub struct Engine {
@@ -150,16 +165,7 @@ impl Engine {
         let Ok(state) = State::read(row.state_version, &row.state) else {
             return; // The task says what is wrong with it.
         };
-        let snapshot = Snapshot {
-            id: row.id.clone(),
-            subject: row.subject.clone(),
-            epoch: row.epoch,
-            version: row.version,
-            created_ms: row.created_ms,
-            updated_ms: row.updated_ms,
-            state: Arc::new(state),
-            quarantined: None,
-        };
+        let snapshot = Snapshot::of(row, state, None);
         lock(&self.shared.snapshots).entry(row.id.clone()).or_insert(snapshot);
     }
 

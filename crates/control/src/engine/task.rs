@@ -77,16 +77,7 @@ async fn has_open_effects(engine: &Engine, row: &RunRow) -> bool {
 fn quarantine(engine: &Engine, row: &RunRow, state: Option<State>, why: &str) {
     tracing::error!(run = row.id, why, "run is quarantined");
     let Some(state) = state else { return };
-    let snapshot = Snapshot {
-        id: row.id.clone(),
-        subject: row.subject.clone(),
-        epoch: row.epoch,
-        version: row.version,
-        created_ms: row.created_ms,
-        updated_ms: row.updated_ms,
-        state: Arc::new(state),
-        quarantined: Some(why.into()),
-    };
+    let snapshot = Snapshot::of(row, state, Some(why.into()));
     lock(&engine.shared.snapshots).insert(row.id.clone(), snapshot);
 }
 
